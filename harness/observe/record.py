@@ -46,7 +46,7 @@ class FactLog:
     def wait(
         self, wanted: Callable[[Fact], bool], *, timeout: float, since: int = 0
     ) -> Fact | None:
-        """The first fact from position ``since`` on that is ``wanted``; None after ``timeout`` s."""
+        """The first fact from position ``since`` on that is ``wanted``; None after the timeout."""
         end = time.monotonic() + timeout
         position = since
         with self._changed:

@@ -1,0 +1,48 @@
+# One command for everything; CI calls the same targets. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+TOPOLOGY ?= nested
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+.PHONY: setup
+setup: ## install what is missing: system packages by apt, Python packages into .venv
+	@ci/setup "$(PYTHON)" "$(VENV)"
+
+.PHONY: images
+images: setup ## build the images (a second time: nothing to do)
+	$(BIN)/harness images build
+
+.PHONY: demo
+demo: images ## migrate a guest under traffic on real vfio (TOPOLOGY=flat: the fast lab)
+	$(BIN)/harness run testcases/migrate-under-traffic.yaml --variant $(TOPOLOGY)
+
+.PHONY: check
+check: setup ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: selfcheck
+selfcheck: setup ## the tests that need no VM
+	$(BIN)/pytest tests -m "not lab and not nested"
+
+.PHONY: test
+test: check images ## all checks and tests, the nested lab included
+	$(BIN)/pytest --cov=harness --cov-report=term
+
+.PHONY: bench
+bench: images ## the benchmarks: where the seconds of a cold run go
+	$(BIN)/python benchmarks/cold_stages.py
+
+.PHONY: docs
+docs: setup ## regenerate the pages that are made from the code
+	$(BIN)/python -m harness.topology.reference docs/topology-reference.md

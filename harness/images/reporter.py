@@ -1,0 +1,44 @@
+"""Progress lines of a build: which image is at which step, and for how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.images.tools import Progress
+
+_EVERY_S = 5.0
+
+
+class Reporter:
+    """Puts a title and the seconds since the build began on every line."""
+
+    def __init__(self, title: str, progress: Progress) -> None:
+        self._title = title
+        self._progress = progress
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line: ``images: toolchain qemu: done [12.3 s]``."""
+        elapsed = time.monotonic() - self._began
+        self._progress(f"images: {self._title}: {text} [{elapsed:.1f} s]")
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Say ``text``, and say it again every few seconds until the step ends."""
+        self.say(f"{text}...")
+        over = threading.Event()
+
+        def repeat() -> None:
+            while not over.wait(_EVERY_S):
+                self.say(f"still {text}...")
+
+        thread = threading.Thread(target=repeat, name="images-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

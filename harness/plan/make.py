@@ -1,0 +1,312 @@
+"""Topology in, plan out. Pure: no process, no network, no sysfs, no clock.
+
+The topology has passed ``harness.topology``'s checks; what remains here is derivation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.plan.model import (
+    LAB,
+    BridgePlan,
+    GuestPlan,
+    HostPlan,
+    LinkPlan,
+    NamespacePlan,
+    NetworkPlan,
+    PairPlan,
+    Placement,
+    Plan,
+    Step,
+    TapPlan,
+    VfPlan,
+)
+from harness.plan.names import derived_mac, free_addresses, ifname
+from harness.plan.qemu import HostDisk, guest_command, host_command
+from harness.topology.model import (
+    Accelerator,
+    FilterHandoff,
+    Guest,
+    GuestNicModel,
+    Host,
+    HostKind,
+    Interface,
+    Topology,
+)
+
+
+def make_plan(topology: Topology) -> Plan:
+    """The plan of ``topology``; the same topology always gives the same plan."""
+    return _Planner(topology).plan()
+
+
+class _Planner:
+    """Holds what the parts of one plan share: addresses taken, VF numbers given."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.taken_macs = _given_macs(topology)
+        self.management = next((n for n, net in topology.networks.items() if net.management), None)
+        self.addresses = self._management_addresses()
+        self.vf_index = _vf_indices(topology)
+
+    def plan(self) -> Plan:
+        networks = tuple(self._network(name) for name in self.topology.networks)
+        namespaces = tuple(
+            NamespacePlan(name, tuple(self._namespace_links(name)))
+            for name in self.topology.namespaces
+        )
+        hosts = {name: self._host(name, host) for name, host in self.topology.hosts.items()}
+        guests = {name: self._guest(name, guest) for name, guest in self.topology.guests.items()}
+        return Plan(
+            networks=networks,
+            namespaces=namespaces,
+            hosts=hosts,
+            guests=guests,
+            filter_handoff=self.topology.filter_handoff is FilterHandoff.AUTO,
+            steps=tuple(_steps(self.topology)),
+        )
+
+    def _mac(self, *parts: str) -> str:
+        mac = derived_mac(self.taken_macs, *parts)
+        self.taken_macs.add(mac)
+        return mac
+
+    def _management_addresses(self) -> dict[str, str]:
+        """Machine (``lab`` or a host) -> its address on the management network."""
+        if self.management is None:
+            return {}
+        subnet = self.topology.networks[self.management].subnet
+        if subnet is None:
+            return {}
+        taken: list[Interface] = []
+        for host in self.topology.hosts.values():
+            for nic in host.nics.values():
+                if nic.network == self.management:
+                    taken += nic.address
+        free = free_addresses(subnet, taken)
+        addresses = {LAB: f"{next(free)}/{subnet.prefixlen}"}
+        for name, host in self.topology.hosts.items():
+            for nic in host.nics.values():
+                if nic.network == self.management:
+                    own = nic.address[0] if nic.address else None
+                    addresses[name] = str(own or f"{next(free)}/{subnet.prefixlen}")
+        return addresses
+
+    def _network(self, name: str) -> NetworkPlan:
+        network = self.topology.networks[name]
+        return NetworkPlan(
+            name=name,
+            bridge=ifname("net", name),
+            mtu=network.mtu,
+            impair=network.impair,
+            address=self.addresses.get(LAB) if name == self.management else None,
+        )
+
+    def _namespace_links(self, name: str) -> list[LinkPlan]:
+        return [
+            LinkPlan(
+                machine=name,
+                nic=nic_name,
+                network=nic.network,
+                port=ifname("p", name, nic_name),
+                ifname=nic_name,
+                mac=nic.mac or self._mac("namespace", name, nic_name),
+                addresses=tuple(str(a) for a in nic.address),
+                mtu=self.topology.networks[nic.network].mtu,
+            )
+            for nic_name, nic in self.topology.namespaces[name].nics.items()
+        ]
+
+    def _host(self, name: str, host: Host) -> HostPlan:
+        links = []
+        for nic_name, nic in host.nics.items():
+            if nic.network is None:
+                continue
+            addresses = [str(a) for a in nic.address]
+            if nic.network == self.management and not addresses and name in self.addresses:
+                addresses = [self.addresses[name]]
+            links.append(
+                LinkPlan(
+                    machine=name,
+                    nic=nic_name,
+                    network=nic.network,
+                    port=ifname("p", name, nic_name),
+                    ifname=nic_name if host.kind is HostKind.NETNS else None,
+                    mac=nic.mac or self._mac("host", name, nic_name),
+                    addresses=tuple(addresses),
+                    mtu=self.topology.networks[nic.network].mtu,
+                )
+            )
+        boot = {}
+        if host.kind is HostKind.VM:
+            disks = self._disks(host)
+            boot = {
+                accelerator: host_command(name, host, links, disks, accelerator=accelerator)
+                for accelerator in _choices(host.accelerator)
+            }
+        address = self.addresses.get(name, "").partition("/")[0] or None
+        if host.ssh is not None:
+            address = host.ssh.migration_address or host.ssh.address
+        return HostPlan(
+            name=name,
+            kind=host.kind.value,
+            links=tuple(links),
+            nics=dict(host.nics),
+            bridges=tuple(
+                BridgePlan(bridge, tuple(ports)) for bridge, ports in host.bridges.items()
+            ),
+            accelerator=host.accelerator,
+            boot=boot,
+            ssh=host.ssh,
+            management_address=address,
+        )
+
+    def _disks(self, host: Host) -> list[HostDisk]:
+        """The root file system first, then every image that a guest may need there."""
+        disks = [HostDisk("root", f"@host:{host.image}@/root.erofs")]
+        for kind, recipes in guest_images(self.topology).items():
+            disks += [HostDisk(f"{kind}-{name}", f"@packed:{kind}-{name}@") for name in recipes]
+        return disks
+
+    def _guest(self, name: str, guest: Guest) -> GuestPlan:
+        macs: dict[str, str] = {}
+        for nic_id, nic in guest.nics.items():
+            if nic.failover_pair_id is None:
+                macs[nic_id] = nic.mac or self._mac("guest", name, nic_id)
+        for nic_id, nic in guest.nics.items():
+            if nic.failover_pair_id is not None:
+                macs[nic_id] = nic.mac or macs[nic.failover_pair_id]
+        primaries = {
+            nic.failover_pair_id: nic_id
+            for nic_id, nic in guest.nics.items()
+            if nic.failover_pair_id
+        }
+        pairs = tuple(
+            PairPlan(nic_id, primaries.get(nic_id), macs[nic_id])
+            for nic_id, nic in guest.nics.items()
+            if nic.failover
+        )
+        return GuestPlan(
+            name=name,
+            home=guest.host,
+            nics=dict(guest.nics),
+            macs=macs,
+            pairs=pairs,
+            placements={host: self._place(name, guest, macs, host) for host in self.topology.hosts},
+            accelerator=guest.accelerator,
+            image=guest.image,
+            kernel=guest.kernel,
+            qemu=guest.qemu,
+        )
+
+    def _place(self, name: str, guest: Guest, macs: Mapping[str, str], host: str) -> Placement:
+        there = self.topology.hosts[host]
+        taps, vfs = [], []
+        for nic_id, nic in guest.nics.items():
+            if nic.model is GuestNicModel.VFIO:
+                pf, index = self.vf_index[name, nic_id]
+                if pf not in there.nics or there.nics[pf].vfs <= index:
+                    return Placement(name, host, obstacle=f"no VF {index} of a NIC '{pf}' there")
+                vfs.append(VfPlan(nic_id, pf, index, macs[nic_id], nic.failover_pair_id))
+            elif nic.bridge is not None:
+                if nic.bridge not in there.bridges:
+                    return Placement(name, host, obstacle=f"no bridge '{nic.bridge}' there")
+                taps.append(
+                    TapPlan(
+                        nic=nic_id,
+                        ifname=ifname("t", name, nic_id),
+                        bridge=nic.bridge,
+                        mac=macs[nic_id],
+                        queues=nic.queues,
+                        mtu=nic.mtu or 1500,
+                    )
+                )
+        start, incoming = (
+            {
+                accelerator: guest_command(
+                    name, guest, macs, taps, vfs, accelerator=accelerator, incoming=waits
+                )
+                for accelerator in _choices(guest.accelerator)
+            }
+            for waits in (False, True)
+        )
+        return Placement(name, host, tuple(taps), tuple(vfs), start, incoming)
+
+
+def _choices(accelerator: Accelerator) -> tuple[str, ...]:
+    return ("kvm", "tcg") if accelerator is Accelerator.AUTO else (accelerator.value,)
+
+
+def guest_images(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """Kind of image (``qemu``, ``kernel``, ``guest``) -> the recipes the guests use."""
+    guests = topology.guests.values()
+    return {
+        "qemu": tuple(dict.fromkeys(guest.qemu for guest in guests)),
+        "kernel": tuple(dict.fromkeys(guest.kernel for guest in guests)),
+        "guest": tuple(dict.fromkeys(guest.image for guest in guests)),
+    }
+
+
+def _given_macs(topology: Topology) -> set[str]:
+    macs = {nic.mac for ns in topology.namespaces.values() for nic in ns.nics.values()}
+    macs |= {nic.mac for host in topology.hosts.values() for nic in host.nics.values()}
+    macs |= {nic.mac for guest in topology.guests.values() for nic in guest.nics.values()}
+    return {mac for mac in macs if mac}
+
+
+def _vf_indices(topology: Topology) -> dict[tuple[str, str], tuple[str, int]]:
+    """(guest, NIC) -> (host NIC, VF index): given ones first, then in the file's order.
+
+    The index is the same on every host, so that guests never meet on one VF wherever
+    they migrate to.
+    """
+    wanted = {
+        (guest_name, nic_id): nic.vf
+        for guest_name, guest in topology.guests.items()
+        for nic_id, nic in guest.nics.items()
+        if nic.vf is not None
+    }
+    result: dict[tuple[str, str], tuple[str, int]] = {}
+    used: set[tuple[str, int]] = set()
+    for key, vf in wanted.items():
+        pf, slash, index = vf.partition("/")
+        if slash:
+            result[key] = (pf, int(index))
+            used.add(result[key])
+    for key, pf in wanted.items():
+        if key not in result:
+            number = 0
+            while (pf, number) in used:
+                number += 1
+            result[key] = (pf, number)
+            used.add(result[key])
+    return result
+
+
+def _steps(topology: Topology) -> list[Step]:
+    """The order of things: networks, then what is plugged into them, then guests."""
+    steps = [Step(f"network {name}") for name in topology.networks]
+    for name, namespace in topology.namespaces.items():
+        nets = dict.fromkeys(f"network {nic.network}" for nic in namespace.nics.values())
+        steps.append(Step(f"namespace {name}", tuple(nets)))
+    for name, host in topology.hosts.items():
+        nets = dict.fromkeys(
+            f"network {nic.network}" for nic in host.nics.values() if nic.network is not None
+        )
+        needs = tuple(nets)
+        if host.kind is HostKind.VM:
+            steps.append(Step(f"boot {name}", needs))
+            needs = (f"boot {name}",)
+        steps.append(Step(f"reach {name}", needs))
+        steps.append(Step(f"wire {name}", (f"reach {name}",)))
+        if host.accelerator is Accelerator.AUTO:
+            steps.append(Step(f"accelerator {name}", (f"reach {name}",)))
+    for name, guest in topology.guests.items():
+        needs = tuple(
+            s.id for s in steps if s.id in (f"wire {guest.host}", f"accelerator {guest.host}")
+        )
+        steps.append(Step(f"start {name}", needs))
+        steps.append(Step(f"ready {name}", (f"start {name}",)))
+    return steps

@@ -1,0 +1,202 @@
+"""The plan of a lab: every name, address, argument vector and step, as frozen data.
+
+A plan is pure: the same topology gives the same plan, and making one touches nothing.
+What only the running machine can know stands in it as a token, ``@like-this@``:
+
+=====================  ==================================================================
+token                  what the lab puts there
+=====================  ==================================================================
+``@qemu:NAME@``        the command that starts the QEMU of that recipe on that machine
+``@kernel:NAME@``      the directory of a kernel (holds ``vmlinux``)
+``@guest:NAME@``       the directory of a guest image (holds ``initramfs``)
+``@host:NAME@``        the directory of a host image (holds ``initramfs``, ``root.erofs``)
+``@packed:NAME@``      an image packed as one erofs file, for a nested host to mount
+``@run@``              a scratch directory on the machine, removed with the lab
+``@vf:NIC@``           PCI address of the virtual function of that guest NIC
+``@sshkey@``           public key that a host VM admits, made anew for each lab
+=====================  ==================================================================
+
+Neighbours: made by ``make``, argument vectors by ``qemu``, walked by ``harness.lab``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.topology.model import Accelerator, GuestNic, HostNic, Impairment, SshAccess
+
+LAB = "lab"
+"""Name of the lab's own namespace, where the networks' bridges are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A QEMU command: the recipe of its QEMU and the arguments, tokens not yet replaced."""
+
+    qemu: str
+    args: tuple[str, ...]
+
+    def resolved(self, tokens: Mapping[str, str]) -> tuple[str, ...]:
+        """The arguments with every token of ``tokens`` (``{"run": "/x"}``) replaced."""
+        done = []
+        for arg in self.args:
+            for token, value in tokens.items():
+                arg = arg.replace(f"@{token}@", value)
+            done.append(arg)
+        return tuple(done)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """A bridge in the lab's namespace."""
+
+    name: str
+    bridge: str
+    mtu: int
+    impair: Impairment | None
+    address: str | None
+    """The lab's own address on it (management network only), with prefix length."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """A NIC of a namespace or host, and its other end on a network's bridge.
+
+    ``port`` is the name of the end in the lab's namespace (a veth or a tap), ``ifname`` the
+    name inside the machine (None where the machine's kernel chooses: a booted VM).
+    """
+
+    machine: str
+    nic: str
+    network: str
+    port: str
+    ifname: str | None
+    mac: str
+    addresses: tuple[str, ...]
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePlan:
+    """A traffic endpoint."""
+
+    name: str
+    links: tuple[LinkPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePlan:
+    """A bridge on a host and the host NICs that are its ports."""
+
+    name: str
+    nics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """A machine that runs guests. ``boot`` is the outer QEMU of a ``kind: vm`` host."""
+
+    name: str
+    kind: str
+    links: tuple[LinkPlan, ...]
+    nics: Mapping[str, HostNic]
+    bridges: tuple[BridgePlan, ...]
+    accelerator: Accelerator
+    boot: Mapping[str, Command] = field(default_factory=dict)
+    """Accelerator (``kvm``, ``tcg``) -> command; empty for other kinds."""
+    ssh: SshAccess | None = None
+    management_address: str | None = None
+    """Without prefix length; where the other hosts send migrations."""
+
+
+@dataclass(frozen=True, slots=True)
+class TapPlan:
+    """A tap of a guest NIC on the host that runs the guest."""
+
+    nic: str
+    ifname: str
+    bridge: str
+    mac: str
+    queues: int
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class VfPlan:
+    """The virtual function a guest NIC gets on a host."""
+
+    nic: str
+    host_nic: str
+    index: int
+    mac: str
+    pair: str | None
+    """Id of the standby it is paired with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A guest on one host: what has to exist there, and the command for it.
+
+    ``obstacle`` says why the guest cannot be there; then the rest is empty.
+    """
+
+    guest: str
+    host: str
+    taps: tuple[TapPlan, ...] = ()
+    vfs: tuple[VfPlan, ...] = ()
+    start: Mapping[str, Command] = field(default_factory=dict)
+    """Accelerator -> command that boots the guest."""
+    incoming: Mapping[str, Command] = field(default_factory=dict)
+    """Accelerator -> the same machine, waiting for ``migrate-incoming``."""
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PairPlan:
+    """A failover pair: the ids in QEMU and the MAC address they share."""
+
+    standby: str
+    primary: str | None
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPlan:
+    """A virtual machine under test and the places where it can be."""
+
+    name: str
+    home: str
+    nics: Mapping[str, GuestNic]
+    macs: Mapping[str, str]
+    pairs: tuple[PairPlan, ...]
+    placements: Mapping[str, Placement]
+    accelerator: Accelerator
+    image: str
+    kernel: str
+    qemu: str
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of the guest, with prefix length."""
+        return tuple(str(a) for nic in self.nics.values() for a in nic.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of bringing the lab up; may run as soon as all of ``needs`` are done."""
+
+    id: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole lab."""
+
+    networks: tuple[NetworkPlan, ...]
+    namespaces: tuple[NamespacePlan, ...]
+    hosts: Mapping[str, HostPlan]
+    guests: Mapping[str, GuestPlan]
+    filter_handoff: bool
+    steps: tuple[Step, ...]

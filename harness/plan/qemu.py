@@ -1,0 +1,197 @@
+"""QEMU argument vectors, from a topology's words alone.
+
+Sources: QEMU's documentation of virtio-net standby (``failover=on``,
+``failover_pair_id``), and what was learnt by running: each is a comment where it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.plan.model import Command, LinkPlan, TapPlan, VfPlan
+from harness.topology.model import Guest, GuestNic, GuestNicModel, Host, HostNicModel
+
+CHANNELS = {
+    "ga": "org.qemu.guest_agent.0",
+    "probe": "org.failover-harness.probe.0",
+}
+"""Guest channels: socket name in ``@run@`` -> virtio-serial port name in the guest."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostDisk:
+    """A read-only disk of a host VM; the host's init mounts it at ``/lab/SERIAL``."""
+
+    serial: str
+    file: str
+
+
+def _machine(machine: str, accelerator: str, cpu: str, cpus: int, memory: int) -> list[str]:
+    return [
+        "-nodefaults", "-no-user-config", "-display", "none",
+        "-machine", machine,
+        # thread=multi: one thread a CPU; QEMU's default, said so that it is not a guess.
+        "-accel", "tcg,thread=multi" if accelerator == "tcg" else accelerator,
+        "-cpu", cpu,
+        "-smp", str(cpus),
+        "-m", f"{memory >> 20}M",
+    ]  # fmt: skip
+
+
+def _socket_chardev(name: str, extra: str = "") -> str:
+    return f"socket,id={name},path=@run@/{name}.sock,server=on,wait=off{extra}"
+
+
+def _control() -> list[str]:
+    return [
+        "-chardev", _socket_chardev("qmp"),
+        "-mon", "chardev=qmp,mode=control",
+        "-chardev", _socket_chardev("console", ",logfile=@run@/console.log"),
+        "-serial", "chardev:console",
+    ]  # fmt: skip
+
+
+def guest_command(
+    name: str,
+    guest: Guest,
+    macs: Mapping[str, str],
+    taps: Sequence[TapPlan],
+    vfs: Sequence[VfPlan],
+    *,
+    accelerator: str,
+    incoming: bool,
+) -> Command:
+    """The command of ``guest`` on a host that has ``taps`` and ``vfs`` ready."""
+    # A migration needs the same CPU on both sides: `host` only where KVM makes it exact.
+    cpu = guest.cpu or ("host" if accelerator == "kvm" else "qemu64")
+    args = ["-name", name]
+    args += _machine(guest.machine, accelerator, cpu, guest.cpus, guest.memory)
+    args += _control()
+    args += ["-kernel", f"@kernel:{guest.kernel}@/vmlinux"]
+    args += ["-initrd", f"@guest:{guest.image}@/initramfs"]
+    args += ["-append", " ".join(_guest_kernel_args(name, guest, macs))]
+    args += ["-device", "virtio-serial-pci,id=channels"]
+    for channel, port in CHANNELS.items():
+        args += ["-chardev", _socket_chardev(channel)]
+        args += ["-device", f"virtserialport,chardev={channel},name={port}"]
+    args += _root_ports(guest)
+    tap_of = {tap.nic: tap for tap in taps}
+    for nic_id, nic in guest.nics.items():
+        args += _guest_nic(nic_id, nic, macs[nic_id], tap_of.get(nic_id))
+    if incoming:
+        args += ["-incoming", "defer"]
+    return Command(guest.qemu, tuple(args))
+
+
+def _guest_kernel_args(name: str, guest: Guest, macs: Mapping[str, str]) -> list[str]:
+    words = [
+        "console=ttyS0",
+        "quiet",
+        # Under nested TCG the kernel's TSC calibration is off enough to be marked unstable
+        # half-way through a run; saying so at once keeps the clock source constant.
+        "tsc=unstable",
+        "no_timer_check",
+        f"lab.hostname={name}",
+    ]
+    for nic_id, nic in guest.nics.items():
+        if nic.failover_pair_id is None:
+            words += [f"lab.address={macs[nic_id]}/{address}" for address in nic.address]
+    return words + list(guest.kernel_args)
+
+
+def bus_of(nic_id: str, nic: GuestNic) -> str:
+    """The root port a NIC sits on: its ``bus``, or one of its own."""
+    return nic.bus or f"rp-{nic_id}"
+
+
+def _root_ports(guest: Guest) -> list[str]:
+    """One pcie-root-port per bus: hotplug needs a port of its own for each device."""
+    args: list[str] = []
+    given = dict(guest.root_ports)
+    used = {port.slot for port in given.values() if port.slot}
+    number = 0
+    for bus in dict.fromkeys([*given, *(bus_of(n, nic) for n, nic in guest.nics.items())]):
+        port = given.get(bus)
+        slot = port.slot if port else None
+        if slot is None:
+            number += 1
+            while number in used:
+                number += 1
+            slot = number
+        hotplug = "" if port is None or port.hotplug else ",hotplug=off"
+        args += ["-device", f"pcie-root-port,id={bus},chassis={slot},slot={slot}{hotplug}"]
+    return args
+
+
+def _guest_nic(nic_id: str, nic: GuestNic, mac: str, tap: TapPlan | None) -> list[str]:
+    args: list[str] = []
+    bus = bus_of(nic_id, nic)
+    if nic.model is GuestNicModel.VFIO:
+        device = f"vfio-pci,id={nic_id},host=@vf:{nic_id}@,bus={bus}"
+    else:
+        if tap is not None:
+            queues = f",queues={nic.queues}" if nic.queues > 1 else ""
+            vhost = ",vhost=on" if nic.vhost else ""
+            args += [
+                "-netdev",
+                f"tap,id=tap-{nic_id},ifname={tap.ifname},script=no,downscript=no{vhost}{queues}",
+            ]
+        # romfile= (empty): a NIC with an option ROM adds a RAM block that the destination,
+        # where the primary is not yet plugged, does not have ("Unknown ramblock").
+        device = f"{nic.model.value},id={nic_id},netdev=tap-{nic_id},mac={mac},bus={bus},romfile="
+        if nic.queues > 1:
+            device += f",mq=on,vectors={2 * nic.queues + 2}"
+        if nic.mtu:
+            device += f",host_mtu={nic.mtu}"
+    if nic.failover:
+        device += ",failover=on"
+    if nic.failover_pair_id:
+        device += f",failover_pair_id={nic.failover_pair_id}"
+    return [*args, "-device", device]
+
+
+def host_command(
+    name: str,
+    host: Host,
+    links: Sequence[LinkPlan],
+    disks: Sequence[HostDisk],
+    *,
+    accelerator: str,
+) -> Command:
+    """The outer QEMU that is a ``kind: vm`` host."""
+    # la57=off: with five-level paging emulated, KVM inside the host refuses nested paging.
+    cpu = host.cpu or ("host" if accelerator == "kvm" else "max,la57=off")
+    args = ["-name", name]
+    args += _machine(host.machine, accelerator, cpu, host.cpus, host.memory)
+    args += _control()
+    args += ["-kernel", f"@kernel:{host.kernel}@/vmlinux"]
+    args += ["-initrd", f"@host:{host.image}@/initramfs"]
+    words = ["console=ttyS0", "quiet", "no_timer_check", f"lab.hostname={name}"]
+    words.append("lab.sshkey=@sshkey@")
+    if host.iommu == "intel":
+        # The IOMMU has to come before the devices that it translates for.
+        args += ["-device", "intel-iommu,intremap=on"]
+        words.append("intel_iommu=on")
+    for link in links:
+        words += [f"lab.address={link.mac}/{address}" for address in link.addresses]
+    args += ["-append", " ".join([*words, *host.kernel_args])]
+    for disk in disks:
+        node = f"disk-{disk.serial}"
+        args += [
+            "-drive", f"if=none,id={node},file={disk.file},format=raw,readonly=on",
+            "-device", f"virtio-blk-pci,drive={node},serial={disk.serial}",
+        ]  # fmt: skip
+    for number, link in enumerate(links, 1):
+        model = host.nics[link.nic].model
+        netdev = f"tap-{link.nic}"
+        args += ["-netdev", f"tap,id={netdev},ifname={link.port},script=no,downscript=no"]
+        device = f"{model.value},id={link.nic},netdev={netdev},mac={link.mac},romfile="
+        if model is HostNicModel.IGB:
+            # A root port gives the physical function ACS and ARI, and so each virtual
+            # function an IOMMU group of its own.
+            port = f"rp-{link.nic}"
+            args += ["-device", f"pcie-root-port,id={port},chassis={number},slot={number}"]
+            device += f",bus={port}"
+        args += ["-device", device]
+    return Command(host.qemu, tuple(args))
