@@ -1,0 +1,194 @@
+"""The plan is a pure function of the topology, and says everything that will be made."""
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.plan import make_plan, render
+from harness.plan.model import Command
+from harness.plan.names import derived_mac, ifname
+from harness.plan.render import as_json
+from harness.topology.model import Topology
+
+MAC = "52:54:00:6f:55:cc"
+
+
+def topology(kind: str = "netns", **changes: Any) -> Topology:
+    """Two hosts and one guest with a pair; ``changes`` replace top-level keys."""
+    pf = {"model": "igb", "vfs": 2} if kind == "vm" else {"model": "veth"}
+    mg = {"model": "virtio-net-pci" if kind == "vm" else "veth"}
+    host: dict[str, Any] = {
+        "kind": kind,
+        "nics": {"pf": {**pf, "network": "data"}, "mg": {**mg, "network": "mgmt"}},
+        "bridges": {"br0": ["pf"]},
+    }
+    if kind == "vm":
+        host["iommu"] = "intel"
+    primary: dict[str, Any] = {"failover_pair_id": "net1"}
+    primary |= (
+        {"model": "vfio-pci", "vf": "pf"} if kind == "vm" else {"model": "e1000e", "bridge": "br0"}
+    )
+    data: dict[str, Any] = {
+        "networks": {"data": {}, "mgmt": {"subnet": "10.78.0.0/24", "management": True}},
+        "namespaces": {"client": {"nics": {"eth0": {"network": "data"}}}},
+        "hosts": {"alpha": host, "beta": host},
+        "guests": {
+            "g1": {
+                "host": "alpha",
+                "nics": {
+                    "net1": {
+                        "model": "virtio-net-pci",
+                        "bridge": "br0",
+                        "mac": MAC,
+                        "failover": True,
+                    },
+                    "hostdev0": primary,
+                },
+            }
+        },
+    }
+    return Topology.model_validate(data | changes)
+
+
+def option(command: Command, *starts: str) -> list[str]:
+    """The arguments of ``command`` that begin with one of ``starts``."""
+    return [arg for arg in command.args if arg.startswith(starts)]
+
+
+@pytest.mark.parametrize("kind", ["netns", "vm"])
+def test_the_same_topology_gives_the_same_plan(kind: str) -> None:
+    assert make_plan(topology(kind)) == make_plan(topology(kind))
+    assert as_json(make_plan(topology(kind))) == as_json(make_plan(topology(kind)))
+
+
+def test_the_pair_is_what_qemus_document_says() -> None:
+    command = make_plan(topology("vm")).guests["g1"].placements["alpha"].start["tcg"]
+    assert option(command, "virtio-net-pci") == [
+        f"virtio-net-pci,id=net1,netdev=tap-net1,mac={MAC},bus=rp-net1,romfile=,failover=on"
+    ]
+    assert option(command, "vfio-pci") == [
+        "vfio-pci,id=hostdev0,host=@vf:hostdev0@,bus=rp-hostdev0,failover_pair_id=net1"
+    ]
+
+
+def test_an_emulated_primary_takes_the_standbys_mac_and_no_option_rom() -> None:
+    command = make_plan(topology()).guests["g1"].placements["alpha"].start["tcg"]
+    assert option(command, "e1000e") == [
+        f"e1000e,id=hostdev0,netdev=tap-hostdev0,mac={MAC},bus=rp-hostdev0,romfile=,"
+        "failover_pair_id=net1"
+    ]
+
+
+def test_every_nic_gets_a_root_port_with_a_slot_of_its_own() -> None:
+    command = make_plan(topology()).guests["g1"].placements["alpha"].start["tcg"]
+    assert option(command, "pcie-root-port") == [
+        "pcie-root-port,id=rp-net1,chassis=1,slot=1",
+        "pcie-root-port,id=rp-hostdev0,chassis=2,slot=2",
+    ]
+
+
+def test_the_destination_runs_the_same_machine_and_waits() -> None:
+    placements = make_plan(topology()).guests["g1"].placements
+    start, incoming = placements["alpha"].start["tcg"], placements["beta"].incoming["tcg"]
+    assert incoming.args == (*start.args, "-incoming", "defer")
+
+
+def test_auto_plans_both_accelerators_and_a_fixed_one_only_itself() -> None:
+    plan = make_plan(topology())
+    assert set(plan.guests["g1"].placements["alpha"].start) == {"kvm", "tcg"}
+    fixed = topology().model_dump(mode="json", exclude_none=True)
+    fixed["guests"]["g1"]["accelerator"] = "tcg"
+    plan = make_plan(Topology.model_validate(fixed))
+    assert set(plan.guests["g1"].placements["alpha"].start) == {"tcg"}
+
+
+def test_a_host_without_the_guests_bridge_is_an_obstacle_not_an_error() -> None:
+    data = topology().model_dump(mode="json", exclude_none=True)
+    data["hosts"]["beta"]["bridges"] = {}
+    placement = make_plan(Topology.model_validate(data)).guests["g1"].placements["beta"]
+    assert placement.obstacle == "no bridge 'br0' there"
+    assert not placement.start
+
+
+def test_guests_never_share_a_virtual_function() -> None:
+    data = topology("vm").model_dump(mode="json", exclude_none=True)
+    second = json.loads(json.dumps(data["guests"]["g1"]).replace(MAC, "52:54:00:6f:55:dd"))
+    data["guests"]["g2"] = second
+    guests = make_plan(Topology.model_validate(data)).guests
+    indices = [guests[g].placements["beta"].vfs[0].index for g in ("g1", "g2")]
+    assert indices == [0, 1]
+
+
+def test_a_vf_asked_for_by_number_keeps_it_and_the_others_go_round() -> None:
+    data = topology("vm").model_dump(mode="json", exclude_none=True)
+    second = json.loads(json.dumps(data["guests"]["g1"]).replace(MAC, "52:54:00:6f:55:dd"))
+    second["nics"]["hostdev0"]["vf"] = "pf/0"
+    data["guests"]["g2"] = second
+    guests = make_plan(Topology.model_validate(data)).guests
+    indices = [guests[g].placements["alpha"].vfs[0].index for g in ("g1", "g2")]
+    assert indices == [1, 0]
+
+
+def test_the_iommu_comes_before_the_devices_it_translates_for() -> None:
+    args = make_plan(topology("vm")).hosts["alpha"].boot["tcg"].args
+    devices = [args[i + 1].split(",")[0] for i, arg in enumerate(args) if arg == "-device"]
+    assert devices[0] == "intel-iommu"
+    assert devices.index("pcie-root-port") < devices.index("igb")
+
+
+def test_management_addresses_are_given_out_in_the_files_order() -> None:
+    plan = make_plan(topology())
+    assert {n.name: n.address for n in plan.networks} == {"data": None, "mgmt": "10.78.0.1/24"}
+    assert plan.hosts["alpha"].management_address == "10.78.0.2"
+    assert plan.hosts["beta"].management_address == "10.78.0.3"
+
+
+def test_all_steps_have_their_needs_before_them() -> None:
+    for kind in ("netns", "vm"):
+        seen: set[str] = set()
+        for step in make_plan(topology(kind)).steps:
+            assert set(step.needs) <= seen
+            seen.add(step.id)
+        assert "ready g1" in seen
+
+
+def test_no_two_derived_mac_addresses_are_equal() -> None:
+    plan = make_plan(topology("vm"))
+    macs = [link.mac for host in plan.hosts.values() for link in host.links]
+    macs += [link.mac for ns in plan.namespaces for link in ns.links]
+    assert len(set(macs)) == len(macs)
+
+
+def test_a_taken_mac_is_not_derived_again() -> None:
+    first = derived_mac((), "host", "alpha")
+    assert derived_mac({first}, "host", "alpha") != first
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [(("g1", "net1"), "t-g1-net1"), (("a-long-guest-name", "net1"), "t-a-long-.060d6")],
+)
+def test_interface_names_fit_the_kernels_limit(parts: tuple[str, ...], name: str) -> None:
+    assert ifname("t", *parts) == name
+    assert len(name) <= 15
+
+
+def test_tokens_are_replaced_wherever_they_stand() -> None:
+    command = Command("qemu", ("-device", "vfio-pci,host=@vf:hostdev0@", "@run@/qmp.sock"))
+    assert command.resolved({"vf:hostdev0": "0000:01:10.0", "run": "/r"}) == (
+        "-device",
+        "vfio-pci,host=0000:01:10.0",
+        "/r/qmp.sock",
+    )
+
+
+@pytest.mark.parametrize("kind", ["netns", "vm"])
+def test_the_text_names_every_part(kind: str) -> None:
+    plan = make_plan(topology(kind))
+    text = render(plan)
+    for word in ("network data", "namespace client", "host beta", "guest g1", "t-g1-net1", MAC):
+        assert word in text
+    for placement in plan.guests["g1"].placements.values():
+        for command in (*placement.start.values(), *placement.incoming.values()):
+            assert all(arg in text for arg in command.args if " " not in arg)
