@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
+
+from harness.document import nearest
 
 MIGRATION_STATUSES = (
     "setup", "wait-unplug", "active", "pre-switchover", "device", "postcopy-active",
@@ -61,8 +62,8 @@ class EventName:
 
 
 def _nearest(word: str, names: tuple[str, ...]) -> str:
-    near = get_close_matches(word, names, 1, 0.5) or get_close_matches(word.upper(), names, 1, 0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    near = nearest(word, names)
+    return f" (did you mean '{near}'?)" if near else ""
 
 
 def parse_event(text: object) -> EventName:

@@ -17,6 +17,7 @@ class Toolchain:
     """An unpacked QEMU below ``root``, run through its own loader; needs no chroot.
 
     ``programs`` and ``data`` are relative to ``root``; the first program is the emulator.
+    ``devices`` are the names that its ``-device`` option knows.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Toolchain:
     root: Path
     programs: tuple[str, ...]
     data: tuple[str, ...]
+    devices: frozenset[str]
 
     def argv(self, at: str | None = None) -> tuple[str, ...]:
         """The beginning of a QEMU command line.

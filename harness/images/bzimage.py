@@ -48,7 +48,7 @@ def extract_vmlinux(image: bytes, *, what: str) -> bytes:
         try:
             kernel = lzma.LZMADecompressor(format=lzma.FORMAT_XZ).decompress(payload)
         except lzma.LZMAError as error:
-            raise ImageError(f"{what}: the xz payload of the bzImage is damaged: {error}") from error
+            raise ImageError(f"{what}: the bzImage's xz payload is damaged: {error}") from error
     else:
         raise ImageError(
             f"{what}: the bzImage is compressed in a way not known here "

@@ -141,6 +141,8 @@ class Cache:
         if final.exists():
             report.say("what is in the cache is damaged; building it again")
             shutil.rmtree(final)
+        if work.exists():
+            self._remove_remains(work, report)
         work.mkdir(parents=True)
         try:
             made = build(work, report)
@@ -180,10 +182,14 @@ class Cache:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    # Being built; or the one this process is about to build, locked already.
+                    # Being built; or the one that this process is about to build itself.
                     continue
-                shutil.rmtree(path)
-                report.say(f"removed what an interrupted build left: {path.name}")
+                self._remove_remains(path, report)
+
+    def _remove_remains(self, path: Path, report: Reporter) -> None:
+        report.say(f"removing what an interrupted build left: {path.name}")
+        # The dead builder's apt or dpkg may still be writing: its files are not missed.
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def digest_of(parts: Mapping[str, str | bytes]) -> str:

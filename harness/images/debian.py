@@ -27,12 +27,12 @@ from urllib.parse import unquote
 from harness.errors import ImageError
 from harness.images.mirror import debian_mirrors, keyring, network_settings
 from harness.images.reporter import Reporter
+from harness.images.staging import merged_usr
 from harness.images.tools import run
 
 _URI = re.compile(r"^'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})$")
 _MISSING = re.compile(r"E: Unable to locate package (\S+)")
 _REFUSED = re.compile(r"E: Failed to fetch (\S+)\s+(.*)")
-_USR_LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 _NO_STATUS = "/dev/null"
 
 
@@ -90,14 +90,11 @@ class Suite:
         """
         with self._locked():
             files = self._download(packages)
-            size = sum(package.size for package in packages) >> 20
-            with self._report.step(f"unpacking {len(files)} packages ({size} MB)"):
-                for name, target in _USR_LINKS.items():
-                    (into / target).mkdir(parents=True, exist_ok=True)
-                    if not (into / name).is_symlink():
-                        (into / name).symlink_to(target)
-                for package, file in zip(packages, files, strict=True):
-                    run(["dpkg-deb", "-x", file, into], what=f"package {package.name}")
+        size = sum(package.size for package in packages) >> 20
+        with self._report.step(f"unpacking {len(files)} packages ({size} MB)"):
+            merged_usr(into)
+            for package, file in zip(packages, files, strict=True):
+                run(["dpkg-deb", "-x", file, into], what=f"package {package.name}")
 
     def _download(self, packages: Sequence[Package]) -> list[Path]:
         archives = self._dir / "archives"
@@ -112,7 +109,7 @@ class Suite:
                         cwd=archives,
                     )
                 except ImageError as error:
-                    raise self._explain(error) from error
+                    raise refused_by_mirror(self.name, error) from error
         files = [archives / each.file for each in packages]
         for file, package in zip(files, packages, strict=True):
             if package in missing and not _intact(file, package):
@@ -121,17 +118,6 @@ class Suite:
                     "arrive as the index describes it"
                 )
         return files
-
-    def _explain(self, error: ImageError) -> ImageError:
-        for line in error.evidence:
-            if match := _REFUSED.search(line):
-                file = unquote(match[1].rpartition("/")[2])
-                return ImageError(
-                    f"suite {self.name}: {file} is in the index, and the mirror answers: "
-                    f"{match[2].strip()}",
-                    hint="try again later, or set HARNESS_DEBIAN_MIRROR to another mirror",
-                )
-        return error
 
     def _update(self) -> None:
         if self._updated:
@@ -206,7 +192,11 @@ Acquire::ForceHash "SHA256";
     def _locked(self) -> Iterator[None]:
         self._dir.mkdir(parents=True, exist_ok=True)
         with (self._dir / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with self._report.step(f"waiting for another download from {self.name}"):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
@@ -216,6 +206,20 @@ def parse_uris(listing: str) -> Iterator[Package]:
         if match := _URI.match(line):
             name, version, _ = unquote(match[2]).rsplit("_", 2)
             yield Package(name, version, match[2], int(match[3]), match[4])
+
+
+def refused_by_mirror(suite: str, error: ImageError) -> ImageError:
+    """``error`` of a download, told as: which package of which suite the mirror lacks."""
+    for line in error.evidence:
+        if match := _REFUSED.search(line):
+            file = unquote(match[1].rpartition("/")[2])
+            return ImageError(
+                f"suite {suite}: {file} is in the index, and the mirror answers: "
+                f"{match[2].strip()}",
+                hint="try again later, or set HARNESS_DEBIAN_MIRROR to another mirror",
+                evidence=error.evidence,
+            )
+    return error
 
 
 def prune(root: Path, patterns: Sequence[str]) -> None:

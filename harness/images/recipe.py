@@ -11,11 +11,11 @@ Neighbours: ``harness.document`` reads the YAML with places; the builders obey t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from harness.document import read, validate
 from harness.errors import InputError, Problem, ProblemsError
@@ -131,14 +131,25 @@ class HostRecipe(_Recipe):
 Recipe = ToolchainRecipe | KernelRecipe | GuestRecipe | HostRecipe
 
 
-class _RecipeFile(RootModel[Annotated[Recipe, Field(discriminator="kind")]]):
-    model_config = ConfigDict(frozen=True)
+_MODELS: dict[str, type[Recipe]] = {
+    "toolchain": ToolchainRecipe,
+    "kernel": KernelRecipe,
+    "guest": GuestRecipe,
+    "host": HostRecipe,
+}
+
+
+class _Kind(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: Literal["toolchain", "kernel", "guest", "host"]
 
 
 def load_recipe(path: Path) -> Recipe:
     """The recipe in ``path``. ProblemsError tells all that is wrong with it."""
     document = read(path)
-    recipe = validate(document, _RecipeFile).root
+    kind = validate(document, _Kind).kind
+    recipe = validate(document, _MODELS[kind])
     missing = [name for name in recipe.sources() if not (path.parent / name).is_file()]
     if missing:
         raise ProblemsError(
@@ -164,11 +175,14 @@ def find_recipe(directory: Path, name: str) -> Path:
     return path
 
 
-def source_contents(path: Path, recipe: Recipe) -> Mapping[str, bytes]:
-    """The content of every file that the recipe in ``path`` refers to, by its name there."""
-    return dict(_contents(path, recipe))
+def source_contents(directory: Path, recipe: Recipe) -> Mapping[str, bytes]:
+    """The content of every file that a recipe in ``directory`` refers to, by its name there.
 
-
-def _contents(path: Path, recipe: Recipe) -> Iterator[tuple[str, bytes]]:
-    for name in sorted(set(recipe.sources())):
-        yield name, (path.parent / name).read_bytes()
+    Whether a file may be executed counts as content.
+    """
+    contents = {}
+    for name in recipe.sources():
+        path = directory / name
+        executable = b"x" if path.stat().st_mode & 0o100 else b"-"
+        contents[name] = executable + path.read_bytes()
+    return contents

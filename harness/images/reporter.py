@@ -9,15 +9,17 @@ from contextlib import contextmanager
 
 from harness.images.tools import Progress
 
-_EVERY_S = 5.0
-
 
 class Reporter:
-    """Puts a title and the seconds since the build began on every line."""
+    """Puts a title and the seconds since the build began on every line.
 
-    def __init__(self, title: str, progress: Progress) -> None:
+    A step that lasts is told again ``every`` seconds.
+    """
+
+    def __init__(self, title: str, progress: Progress, *, every: float = 5.0) -> None:
         self._title = title
         self._progress = progress
+        self._every = every
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -27,12 +29,12 @@ class Reporter:
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Say ``text``, and say it again every few seconds until the step ends."""
+        """Say ``text``, and say it again until the step ends."""
         self.say(f"{text}...")
         over = threading.Event()
 
         def repeat() -> None:
-            while not over.wait(_EVERY_S):
+            while not over.wait(self._every):
                 self.say(f"still {text}...")
 
         thread = threading.Thread(target=repeat, name="images-progress", daemon=True)

@@ -24,9 +24,13 @@ _PACKAGES = {
     "dpkg-deb": "dpkg",
     "gcc": "gcc libc6-dev",
     "mkfs.erofs": "erofs-utils",
+    "setpriv": "util-linux",
     "zstd": "zstd",
 }
 _SBIN = "/usr/sbin:/sbin"
+# A harness that is killed takes its apt or compiler with it: an apt that goes on alone would
+# keep the index locked.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def require(*programs: str) -> None:
@@ -51,15 +55,17 @@ def run(
 ) -> bytes:
     """Standard output of a program; ImageError, beginning with ``what``, when it fails.
 
-    The program runs in the C locale, so that its messages can be read by ``debian``.
+    The program runs in the C locale, so that its messages can be read by ``debian``. It does
+    not outlive the calling thread.
     """
+    require(_WITH_US[0])
     program = str(argv[0])
     if "/" not in program:
         require(program)
     path = _find(program)
     try:
         done = subprocess.run(
-            [path or program, *map(str, argv[1:])],
+            [*_WITH_US, path or program, *map(str, argv[1:])],
             input=stdin,
             capture_output=True,
             cwd=cwd,

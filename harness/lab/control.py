@@ -97,8 +97,7 @@ class ControlServer:
             if uid not in (0, os.getuid()):
                 _send(connection, {"error": {"message": "this lab is another user's"}})
                 return
-            reader = connection.makefile("rb")
-            line = reader.readline()
+            line = _read_line(connection)
             if not line:
                 return
             request = json.loads(line)
@@ -134,13 +133,11 @@ class ControlClient:
                 f"no lab called {name!r} is up",
                 hint=f"labs that are up: {', '.join(up)}" if up else "no lab is up at all",
             ) from error
-        self._reader = self._socket.makefile("rb")
 
     def __enter__(self) -> ControlClient:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._reader.close()
         self._socket.close()
 
     def ask(self, verb: str, say: Say, **args: object) -> dict[str, object]:
@@ -161,7 +158,7 @@ class ControlClient:
     def _request(self, verb: str, say: Say, args: Mapping[str, object]) -> dict[str, object]:
         _send(self._socket, {"verb": verb, "args": dict(args)})
         while True:
-            line = self._reader.readline()
+            line = _read_line(self._socket)
             if not line:
                 raise ReachError(f"lab {self._name}: it ended while it was doing {verb!r}")
             message: dict[str, object] = json.loads(line)
@@ -173,6 +170,14 @@ class ControlClient:
                 raise failure
             else:
                 return message
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    """One line, and not a byte more: what follows may be a console's."""
+    # Unbuffered, readline() takes single bytes from the socket; lines are short and few.
+    with connection.makefile("rb", buffering=0) as reader:
+        line = reader.readline()
+    return line or b""
 
 
 def _send(connection: socket.socket, message: Mapping[str, object]) -> None:

@@ -1,7 +1,7 @@
 """Pure planning: a topology in; every name, address, argument vector and step out."""
 
-from harness.plan.make import guest_images, make_plan
+from harness.plan.make import make_plan
 from harness.plan.model import Plan
 from harness.plan.render import render
 
-__all__ = ["Plan", "guest_images", "make_plan", "render"]
+__all__ = ["Plan", "make_plan", "render"]

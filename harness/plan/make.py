@@ -23,7 +23,7 @@ from harness.plan.model import (
     VfPlan,
 )
 from harness.plan.names import derived_mac, free_addresses, ifname
-from harness.plan.qemu import HostDisk, guest_command, host_command
+from harness.plan.qemu import guest_command, guest_images, host_command, host_images
 from harness.topology.model import (
     Accelerator,
     FilterHandoff,
@@ -50,6 +50,10 @@ class _Planner:
         self.management = next((n for n, net in topology.networks.items() if net.management), None)
         self.addresses = self._management_addresses()
         self.vf_index = _vf_indices(topology)
+        # Every host carries what any guest needs: any guest may migrate there.
+        self.carried = tuple(
+            dict.fromkeys(ref for guest in topology.guests.values() for ref in guest_images(guest))
+        )
 
     def plan(self) -> Plan:
         networks = tuple(self._network(name) for name in self.topology.networks)
@@ -141,9 +145,8 @@ class _Planner:
             )
         boot = {}
         if host.kind is HostKind.VM:
-            disks = self._disks(host)
             boot = {
-                accelerator: host_command(name, host, links, disks, accelerator=accelerator)
+                accelerator: host_command(name, host, links, self.carried, accelerator=accelerator)
                 for accelerator in _choices(host.accelerator)
             }
         address = self.addresses.get(name, "").partition("/")[0] or None
@@ -159,16 +162,11 @@ class _Planner:
             ),
             accelerator=host.accelerator,
             boot=boot,
+            boot_images=host_images(host) if boot else (),
+            carried=() if host.kind is HostKind.NETNS else self.carried,
             ssh=host.ssh,
             management_address=address,
         )
-
-    def _disks(self, host: Host) -> list[HostDisk]:
-        """The root file system first, then every image that a guest may need there."""
-        disks = [HostDisk("root", f"@host:{host.image}@/root.erofs")]
-        for kind, recipes in guest_images(self.topology).items():
-            disks += [HostDisk(f"{kind}-{name}", f"@packed:{kind}-{name}@") for name in recipes]
-        return disks
 
     def _guest(self, name: str, guest: Guest) -> GuestPlan:
         macs: dict[str, str] = {}
@@ -196,9 +194,7 @@ class _Planner:
             pairs=pairs,
             placements={host: self._place(name, guest, macs, host) for host in self.topology.hosts},
             accelerator=guest.accelerator,
-            image=guest.image,
-            kernel=guest.kernel,
-            qemu=guest.qemu,
+            images=guest_images(guest),
         )
 
     def _place(self, name: str, guest: Guest, macs: Mapping[str, str], host: str) -> Placement:
@@ -221,6 +217,7 @@ class _Planner:
                         mac=macs[nic_id],
                         queues=nic.queues,
                         mtu=nic.mtu or 1500,
+                        primary=nic.failover_pair_id is not None,
                     )
                 )
         start, incoming = (
@@ -237,16 +234,6 @@ class _Planner:
 
 def _choices(accelerator: Accelerator) -> tuple[str, ...]:
     return ("kvm", "tcg") if accelerator is Accelerator.AUTO else (accelerator.value,)
-
-
-def guest_images(topology: Topology) -> dict[str, tuple[str, ...]]:
-    """Kind of image (``qemu``, ``kernel``, ``guest``) -> the recipes the guests use."""
-    guests = topology.guests.values()
-    return {
-        "qemu": tuple(dict.fromkeys(guest.qemu for guest in guests)),
-        "kernel": tuple(dict.fromkeys(guest.kernel for guest in guests)),
-        "guest": tuple(dict.fromkeys(guest.image for guest in guests)),
-    }
 
 
 def _given_macs(topology: Topology) -> set[str]:

@@ -6,11 +6,10 @@ What only the running machine can know stands in it as a token, ``@like-this@``:
 =====================  ==================================================================
 token                  what the lab puts there
 =====================  ==================================================================
-``@qemu:NAME@``        the command that starts the QEMU of that recipe on that machine
-``@kernel:NAME@``      the directory of a kernel (holds ``vmlinux``)
-``@guest:NAME@``       the directory of a guest image (holds ``initramfs``)
-``@host:NAME@``        the directory of a host image (holds ``initramfs``, ``root.erofs``)
-``@packed:NAME@``      an image packed as one erofs file, for a nested host to mount
+``@kernel:...@``       the directory of a kernel on that machine (holds ``vmlinux``)
+``@guest:...@``        the directory of a guest image (holds ``initramfs``)
+``@host:...@``         the directory of a host image (holds ``initramfs``, ``root.erofs``)
+``@disk:...@``         an image packed as one read-only disk, for a host VM to mount
 ``@run@``              a scratch directory on the machine, removed with the lab
 ``@vf:NIC@``           PCI address of the virtual function of that guest NIC
 ``@sshkey@``           public key that a host VM admits, made anew for each lab
@@ -23,11 +22,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from harness.plan.names import fitted
 from harness.topology.model import Accelerator, GuestNic, HostNic, Impairment, SshAccess
+
+_BLK_SERIAL = 20  # VIRTIO_BLK_ID_BYTES; QEMU cuts off the rest without a word
 
 LAB = "lab"
 """Name of the lab's own namespace, where the networks' bridges are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """An image by the name of its recipe; a guest or host image is made for one kernel."""
+
+    kind: Literal["qemu", "kernel", "guest", "host"]
+    name: str
+    kernel: str = ""
+
+    @property
+    def token(self) -> str:
+        """What stands for the image's directory in a command."""
+        return ":".join(part for part in (self.kind, self.name, self.kernel) if part)
+
+    @property
+    def serial(self) -> str:
+        """Serial number of the disk that carries it into a host VM, mounted at /lab/SERIAL."""
+        return fitted(self.token.replace(":", "-"), _BLK_SERIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +127,10 @@ class HostPlan:
     accelerator: Accelerator
     boot: Mapping[str, Command] = field(default_factory=dict)
     """Accelerator (``kvm``, ``tcg``) -> command; empty for other kinds."""
+    boot_images: tuple[ImageRef, ...] = ()
+    """What ``boot`` needs on this machine: the host's kernel and image."""
+    carried: tuple[ImageRef, ...] = ()
+    """What the guests need on this host; disks of a VM, copied to an ssh host."""
     ssh: SshAccess | None = None
     management_address: str | None = None
     """Without prefix length; where the other hosts send migrations."""
@@ -120,6 +146,8 @@ class TapPlan:
     mac: str
     queues: int
     mtu: int
+    primary: bool
+    """Whether the NIC behind it is the primary of a failover pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +200,8 @@ class GuestPlan:
     pairs: tuple[PairPlan, ...]
     placements: Mapping[str, Placement]
     accelerator: Accelerator
-    image: str
-    kernel: str
-    qemu: str
+    images: tuple[ImageRef, ...]
+    """The QEMU, kernel and initramfs that every host of the guest has to have."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

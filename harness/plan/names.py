@@ -16,13 +16,17 @@ from harness.topology.model import Interface, Subnet
 _IFNAMSIZ = 15
 
 
-def ifname(prefix: str, *parts: str) -> str:
-    """``prefix-part-part``, shortened with a digest of the whole where it does not fit."""
-    whole = "-".join((prefix, *parts))
-    if len(whole) <= _IFNAMSIZ:
+def fitted(whole: str, limit: int) -> str:
+    """``whole``, or where it is longer than ``limit`` its beginning and a digest of it."""
+    if len(whole) <= limit:
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:5]
-    return whole[: _IFNAMSIZ - 6] + "." + digest
+    return whole[: limit - 6] + "." + digest
+
+
+def ifname(prefix: str, *parts: str) -> str:
+    """``prefix-part-part``, shortened with a digest of the whole where it does not fit."""
+    return fitted("-".join((prefix, *parts)), _IFNAMSIZ)
 
 
 def derived_mac(taken: Iterable[str], *parts: str) -> str:

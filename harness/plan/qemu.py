@@ -7,9 +7,8 @@ Sources: QEMU's documentation of virtio-net standby (``failover=on``,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from harness.plan.model import Command, LinkPlan, TapPlan, VfPlan
+from harness.plan.model import Command, ImageRef, LinkPlan, TapPlan, VfPlan
 from harness.topology.model import Guest, GuestNic, GuestNicModel, Host, HostNicModel
 
 CHANNELS = {
@@ -19,12 +18,18 @@ CHANNELS = {
 """Guest channels: socket name in ``@run@`` -> virtio-serial port name in the guest."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostDisk:
-    """A read-only disk of a host VM; the host's init mounts it at ``/lab/SERIAL``."""
+def guest_images(guest: Guest) -> tuple[ImageRef, ImageRef, ImageRef]:
+    """QEMU, kernel and initramfs of a guest."""
+    return (
+        ImageRef("qemu", guest.qemu),
+        ImageRef("kernel", guest.kernel),
+        ImageRef("guest", guest.image, guest.kernel),
+    )
 
-    serial: str
-    file: str
+
+def host_images(host: Host) -> tuple[ImageRef, ImageRef]:
+    """Kernel and root file system of a host VM."""
+    return ImageRef("kernel", host.kernel), ImageRef("host", host.image, host.kernel)
 
 
 def _machine(machine: str, accelerator: str, cpu: str, cpus: int, memory: int) -> list[str]:
@@ -68,8 +73,9 @@ def guest_command(
     args = ["-name", name]
     args += _machine(guest.machine, accelerator, cpu, guest.cpus, guest.memory)
     args += _control()
-    args += ["-kernel", f"@kernel:{guest.kernel}@/vmlinux"]
-    args += ["-initrd", f"@guest:{guest.image}@/initramfs"]
+    kernel, initramfs = guest_images(guest)[1:]
+    args += ["-kernel", f"@{kernel.token}@/vmlinux"]
+    args += ["-initrd", f"@{initramfs.token}@/initramfs"]
     args += ["-append", " ".join(_guest_kernel_args(name, guest, macs))]
     args += ["-device", "virtio-serial-pci,id=channels"]
     for channel, port in CHANNELS.items():
@@ -155,7 +161,7 @@ def host_command(
     name: str,
     host: Host,
     links: Sequence[LinkPlan],
-    disks: Sequence[HostDisk],
+    carried: Sequence[ImageRef],
     *,
     accelerator: str,
 ) -> Command:
@@ -165,8 +171,9 @@ def host_command(
     args = ["-name", name]
     args += _machine(host.machine, accelerator, cpu, host.cpus, host.memory)
     args += _control()
-    args += ["-kernel", f"@kernel:{host.kernel}@/vmlinux"]
-    args += ["-initrd", f"@host:{host.image}@/initramfs"]
+    kernel, image = host_images(host)
+    args += ["-kernel", f"@{kernel.token}@/vmlinux"]
+    args += ["-initrd", f"@{image.token}@/initramfs"]
     words = ["console=ttyS0", "quiet", "no_timer_check", f"lab.hostname={name}"]
     words.append("lab.sshkey=@sshkey@")
     if host.iommu == "intel":
@@ -176,11 +183,12 @@ def host_command(
     for link in links:
         words += [f"lab.address={link.mac}/{address}" for address in link.addresses]
     args += ["-append", " ".join([*words, *host.kernel_args])]
-    for disk in disks:
-        node = f"disk-{disk.serial}"
+    disks = {"root": f"@{image.token}@/root.erofs"}
+    disks |= {ref.serial: f"@disk:{ref.token}@" for ref in carried}
+    for number, (serial, file) in enumerate(disks.items()):
         args += [
-            "-drive", f"if=none,id={node},file={disk.file},format=raw,readonly=on",
-            "-device", f"virtio-blk-pci,drive={node},serial={disk.serial}",
+            "-drive", f"if=none,id=disk{number},file={file},format=raw,readonly=on",
+            "-device", f"virtio-blk-pci,drive=disk{number},serial={serial}",
         ]  # fmt: skip
     for number, link in enumerate(links, 1):
         model = host.nics[link.nic].model

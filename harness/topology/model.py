@@ -1,8 +1,8 @@
 """The frozen, typed model of a topology: exactly what a topology file may say.
 
 Field names are the YAML keys. Shapes are checked here (types, ranges, unknown keys);
-references between parts are checked in ``harness.topology.check``. Defaults that affect a
-verdict are none: what QEMU would choose silently is either required or derived in the plan
+references between parts are checked in ``harness.topology.check``. No default affects
+a verdict: what QEMU would choose silently is either required or derived in the plan
 and shown there.
 
 Neighbours: ``load`` makes these from YAML, ``check`` judges them, ``harness.plan`` turns
@@ -11,18 +11,39 @@ them into a plan.
 
 from __future__ import annotations
 
+import pathlib
 import re
 from enum import StrEnum
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Annotated, Literal
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from harness.document import Document
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(k|m|g)?bit(?:/s)?", re.IGNORECASE)
+_LEAST_MEMORY = 32 << 20
+_PER_SECOND = {"us": 1e6, "ms": 1e3, "s": 1.0, "min": 1.0}
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -36,15 +57,64 @@ def _name(text: str) -> str:
 
 
 def _mac(value: object) -> object:
-    if isinstance(value, int):
-        raise ValueError("YAML read this MAC address as a number; put it in quotes")
+    # An unquoted 52:54:00:12:34:56 is a base-60 number to YAML 1.1.
     if not isinstance(value, str) or not _MAC.fullmatch(value.lower()):
-        raise ValueError("a MAC address is six pairs of hexadecimal digits: \"52:54:00:12:34:56\"")
+        raise ValueError(
+            "a MAC address is six pairs of hexadecimal digits, as in 52:54:00:6f:55:cc"
+        )
     if int(value[:2], 16) & 1:
         raise ValueError("this is a group (multicast) address; a NIC needs a unicast address")
     if value.replace(":", "").strip("0") == "":
         raise ValueError("the all-zero MAC address is not an address")
     return value.lower()
+
+
+def _interface(value: object) -> object:
+    if isinstance(value, IPv4Interface | IPv6Interface):
+        return value
+    wanted = "an address is given with its prefix length, as in 10.77.0.2/24 or fd00::2/64"
+    if not isinstance(value, str) or "/" not in value or "%" in value:
+        raise ValueError(wanted)
+    try:
+        return ip_interface(value)
+    except ValueError:
+        raise ValueError(wanted) from None
+
+
+def _subnet(value: object) -> object:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    wanted = "a subnet is given with its prefix length, as in 10.78.0.0/24 or fd00::/64"
+    if not isinstance(value, str) or "/" not in value or "%" in value:
+        raise ValueError(wanted)
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(wanted) from None
+    raise ValueError(f"bits are set to the right of the prefix; the subnet is {network}")
+
+
+def _one_or_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _memory(value: int) -> int:
+    if value < _LEAST_MEMORY:
+        raise ValueError(
+            "a machine needs 32M at least (a number without a unit counts bytes: write 256M)"
+        )
+    return value
+
+
+def _beside_file(value: str, info: ValidationInfo) -> str:
+    """A path is relative to the file that says it, which only the document knows."""
+    if isinstance(info.context, Document):
+        return str(info.context.path.parent / pathlib.Path(value).expanduser())
+    return value
 
 
 def parse_size(value: object) -> object:
@@ -53,7 +123,7 @@ def parse_size(value: object) -> object:
         raise ValueError("a size is a number with a unit: 256M, 2G")
     if isinstance(value, int):
         return value
-    match = _SIZE.fullmatch(value.strip())
+    match = _SIZE.fullmatch(value.strip()) if len(value) < 40 else None
     if not match:
         raise ValueError("a size is a number with a unit: 256M, 2G")
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()]
@@ -62,7 +132,8 @@ def parse_size(value: object) -> object:
 def parse_duration(value: object) -> object:
     """Seconds (float) from ``50us``, ``10ms``, ``2s`` or ``1min``."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return float(match[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}[match[2]]
+        # Division, because 1e-6 is no exact number: 50us is 5e-05 and not 4.9999999999999996e-05.
+        return float(match[1]) * (60.0 if match[2] == "min" else 1.0) / _PER_SECOND[match[2]]
     if isinstance(value, float):
         return value  # already parsed
     raise ValueError("a duration is a number with a unit: 50us, 10ms, 2s, 1min")
@@ -89,14 +160,79 @@ def parse_percent(value: object) -> object:
     raise ValueError("a share is a percentage from 0% to 100%: 0.1%")
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Mac = Annotated[str, BeforeValidator(_mac)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-BitRate = Annotated[int, BeforeValidator(parse_bitrate), Field(gt=0)]
-Share = Annotated[float, BeforeValidator(parse_percent), Field(ge=0, le=1)]
+def _with_unit(value: object, info: ValidationInfo) -> object:
+    """A file says the unit (``delay: 0.5`` could be anything); Python code may give SI units.
+
+    ``info.context`` is the document when a file is validated, and None otherwise.
+    """
+    return str(value) if info.context is not None and isinstance(value, int | float) else value
+
+
+def _said(schema: dict[str, Any], **more: Any) -> WithJsonSchema:
+    """What an editor is told of a type, where pydantic would describe the parsed value."""
+    return WithJsonSchema({**schema, **more})
+
+
+_TEXT = {"type": "string"}
+_ADDRESS_SAID = {**_TEXT, "pattern": "^[0-9a-fA-F.:]+/[0-9]+$", "examples": ["10.77.0.2/24"]}
+
+Name = Annotated[str, AfterValidator(_name), _said(_TEXT, pattern=f"^{_NAME.pattern}$")]
+Mac = Annotated[
+    str,
+    BeforeValidator(_mac),
+    _said(_TEXT, pattern="^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$", examples=["52:54:00:6f:55:cc"]),
+]
+Whole = Annotated[int, Strict()]
+# YAML 1.1 reads `on` as true, YAML 1.2 (most editors) as text.
+Switch = Annotated[
+    bool, Strict(), WithJsonSchema({"enum": [True, False, "on", "off", "yes", "no"]})
+]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(gt=0),
+    _said(
+        {"type": ["string", "integer"]},
+        pattern="^[0-9]+ *[KMGTkmgt]?i?[Bb]?$",
+        minimum=1,
+        examples=["256M", "2G"],
+    ),
+]
+Memory = Annotated[Size, AfterValidator(_memory)]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    BeforeValidator(_with_unit),
+    Field(ge=0),
+    _said(_TEXT, pattern="^[0-9]+([.][0-9]+)? *(us|ms|s|min)$", examples=["10ms", "2s"]),
+]
+BitRate = Annotated[
+    int,
+    BeforeValidator(parse_bitrate),
+    BeforeValidator(_with_unit),
+    Field(gt=0),
+    _said(_TEXT, pattern="^[0-9]+([.][0-9]+)? *[kmgKMG]?[bB][iI][tT](/[sS])?$", examples=["1gbit"]),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    BeforeValidator(_with_unit),
+    Field(ge=0, le=1),
+    _said(_TEXT, pattern="^[0-9]+([.][0-9]+)? *%$", examples=["0.1%"]),
+]
 Interface = IPv4Interface | IPv6Interface
 Subnet = IPv4Network | IPv6Network
+Address = Annotated[Interface, BeforeValidator(_interface), WithJsonSchema(_ADDRESS_SAID)]
+Addresses = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(_one_or_list),
+    WithJsonSchema({"anyOf": [_ADDRESS_SAID, {"type": "array", "items": _ADDRESS_SAID}]}),
+]
+SubnetText = Annotated[
+    Subnet,
+    BeforeValidator(_subnet),
+    _said(_TEXT, pattern="^[0-9a-fA-F.:]+/[0-9]+$", examples=["10.78.0.0/24"]),
+]
 
 
 class Part(BaseModel):
@@ -127,22 +263,24 @@ class Impairment(Part):
 class Network(Part):
     """A bridge of the lab, between hosts and namespaces."""
 
-    management: bool = Field(
+    management: Switch = Field(
         False,
         description="the harness reaches hosts, and migrations run, over this network; "
-        "needs a subnet; at most one network",
+        "it needs a subnet, and there is one such network at most",
     )
-    subnet: Subnet | None = Field(None, description="host NICs without an address get one from it")
-    mtu: int = Field(1500, ge=68, le=65535)
+    subnet: SubnetText | None = Field(
+        None, description="host NICs without an address get one from it"
+    )
+    mtu: Whole = Field(1500, ge=68, le=65535, description="MTU of the bridge and of its ports")
     impair: Impairment | None = Field(None, description="netem between the members")
 
 
 class NamespaceNic(Part):
     """One end of a veth pair; the other end is a port of the network's bridge."""
 
-    network: Name
-    address: tuple[Interface, ...] = Field(
-        (), description="one address with prefix length, or a list of them"
+    network: Name = Field(description="the network it is plugged into")
+    address: Addresses = Field(
+        (), description="one address with its prefix length, or a list of them"
     )
     mac: Mac | None = Field(None, description="derived from the names when absent")
 
@@ -150,7 +288,9 @@ class NamespaceNic(Part):
 class Namespace(Part):
     """A network namespace as a traffic endpoint."""
 
-    nics: dict[Name, NamespaceNic] = Field(min_length=1)
+    nics: dict[Name, NamespaceNic] = Field(
+        min_length=1, description="its interfaces; the key is the interface's name"
+    )
 
 
 class HostNicModel(StrEnum):
@@ -165,13 +305,20 @@ class HostNicModel(StrEnum):
 class HostNic(Part):
     """A NIC of a host; on an ssh host, one that is already there (named by ``ifname``)."""
 
-    model: HostNicModel
+    model: HostNicModel = Field(
+        description="`veth` on netns hosts; `igb`, `e1000e` or `virtio-net-pci` on vm hosts; "
+        "on ssh hosts any, the real NIC counts"
+    )
     network: Name | None = Field(None, description="the lab network it is plugged into")
-    vfs: int = Field(0, ge=0, le=7, description="virtual functions to enable (igb: up to 7)")
+    vfs: Whole = Field(
+        0, ge=0, le=256, description="virtual functions to enable (`igb`: 7 at most)"
+    )
     mac: Mac | None = Field(None, description="derived from the names when absent")
-    address: tuple[Interface, ...] = ()
+    address: Addresses = Field(
+        (), description="one address or a list; from the network's subnet when absent"
+    )
     ifname: str | None = Field(
-        None, max_length=15, description="ssh hosts: name of the existing netdev"
+        None, min_length=1, max_length=15, description="ssh hosts: name of the existing netdev"
     )
 
 
@@ -186,10 +333,12 @@ class HostKind(StrEnum):
 class SshAccess(Part):
     """How to reach an ssh host. The key is the only way in; no password is ever asked."""
 
-    address: str
-    user: str = "root"
-    key: str = Field(description="path of the private key, relative to the topology file")
-    port: int = Field(22, ge=1, le=65535)
+    address: str = Field(min_length=1, description="host name or address")
+    user: str = Field("root", min_length=1, description="user to log in as; needs root's rights")
+    key: Annotated[str, AfterValidator(_beside_file)] = Field(
+        min_length=1, description="path of the private key, relative to the topology file"
+    )
+    port: Whole = Field(22, ge=1, le=65535, description="TCP port of its ssh server")
     migration_address: str | None = Field(
         None, description="address the other hosts reach it at; `address` when absent"
     )
@@ -198,22 +347,35 @@ class SshAccess(Part):
 class Host(Part):
     """A machine that runs guests."""
 
-    kind: HostKind
+    kind: HostKind = Field(
+        description="`netns`: a namespace here; `vm`: booted by the lab; `ssh`: a real machine"
+    )
     like: Name | None = Field(None, description="take every key not given here from that host")
-    ssh: SshAccess | None = Field(None, description="kind ssh only")
-    memory: Size = Field(2 << 30, description="kind vm only")
-    cpus: int = Field(2, ge=1, le=64, description="kind vm only")
-    machine: str = Field("q35", description="kind vm only: QEMU machine type")
-    cpu: str | None = Field(None, description="kind vm only: QEMU CPU model")
-    accelerator: Accelerator = Accelerator.AUTO
-    iommu: Literal["intel"] | None = Field(None, description="kind vm only: emulated VT-d")
-    kernel_args: tuple[str, ...] = ()
-    image: str = Field("host", description="recipe of the host root file system (kind vm)")
-    kernel: str = Field("kernel", description="recipe of the host kernel (kind vm)")
-    qemu: str = Field("qemu", description="recipe of the QEMU that runs this host (kind vm)")
-    nics: dict[Name, HostNic] = Field(default_factory=dict)
+    ssh: SshAccess | None = Field(None, description="how to reach it (kind ssh only)")
+    memory: Memory = Field(2 << 30, description="RAM (kind vm only)")
+    cpus: Whole = Field(2, ge=1, le=64, description="number of CPUs (kind vm only)")
+    machine: str = Field("q35", description="QEMU machine type (kind vm only)")
+    cpu: str | None = Field(
+        None, description="QEMU CPU model; derived from the accelerator (kind vm only)"
+    )
+    accelerator: Accelerator = Field(
+        Accelerator.AUTO,
+        description="`auto` takes KVM where a tiny guest really booted on it, else TCG "
+        "(kind vm only)",
+    )
+    iommu: Literal["intel"] | None = Field(
+        None, description="emulated VT-d; vfio-pci needs one (kind vm only)"
+    )
+    kernel_args: tuple[str, ...] = Field(
+        (), description="added to the kernel's command line (kind vm only)"
+    )
+    image: str = Field("host", description="recipe of the host root file system (kind vm only)")
+    kernel: str = Field("kernel", description="recipe of the host kernel (kind vm only)")
+    qemu: str = Field("qemu", description="recipe of the QEMU that runs this host (kind vm only)")
+    nics: dict[Name, HostNic] = Field(default_factory=dict, description="its NICs")
     bridges: dict[Name, tuple[Name, ...]] = Field(
-        default_factory=dict, description="bridge: the host NICs that are its ports"
+        default_factory=dict,
+        description="bridges in the host, each with the host NICs that are its ports",
     )
 
 
@@ -223,7 +385,7 @@ class GuestNicModel(StrEnum):
     VIRTIO = "virtio-net-pci"
     E1000E = "e1000e"
     VFIO = "vfio-pci"
-    # QEMU refuses these as a primary; they are here so that the refusal can be tested.
+    # Plain NICs only: neither can be the primary of a failover pair (see the checks).
     IGB = "igb"
     RTL8139 = "rtl8139"
 
@@ -231,46 +393,67 @@ class GuestNicModel(StrEnum):
 class GuestNic(Part):
     """A guest NIC; its key is the device id that QMP events name."""
 
-    model: GuestNicModel
+    model: GuestNicModel = Field(
+        description="QEMU device; a primary is `vfio-pci` or `e1000e`, a standby `virtio-net-pci`"
+    )
     bridge: Name | None = Field(None, description="host bridge its tap joins (not vfio-pci)")
     mac: Mac | None = Field(
-        None, description="a primary takes its standby's; otherwise derived when absent"
+        None,
+        description="required for a standby; a primary takes its standby's; "
+        "otherwise derived when absent",
     )
-    failover: bool = Field(False, description="virtio-net-pci: the standby of a failover pair")
+    failover: Switch = Field(
+        False, description="it is the standby of a failover pair (virtio-net-pci only)"
+    )
     failover_pair_id: Name | None = Field(None, description="the standby this is the primary of")
     vf: str | None = Field(
-        None, description="vfio-pci: host NIC whose VF it gets, `pf` or `pf/INDEX`"
+        None,
+        min_length=1,
+        description="vfio-pci: host NIC whose VF it gets, `pf`, or `pf/INDEX` for a certain one",
     )
-    address: tuple[Interface, ...] = Field((), description="set in the guest on the netdev")
+    address: Addresses = Field((), description="set in the guest; a pair's goes to its standby")
     bus: Name | None = Field(None, description="root port; each NIC gets one when absent")
-    mtu: int | None = Field(None, ge=68, le=65535, description="virtio host_mtu")
-    vhost: bool = Field(False, description="vhost-net for the tap")
-    queues: int = Field(1, ge=1, le=16, description="queue pairs of the tap and virtio-net")
+    mtu: Whole | None = Field(
+        None, ge=68, le=65535, description="MTU that the guest is told (virtio-net-pci only)"
+    )
+    vhost: Switch = Field(False, description="vhost-net for the tap (virtio-net-pci only)")
+    queues: Whole = Field(
+        1, ge=1, le=16, description="queue pairs of the tap and the NIC (virtio-net-pci only)"
+    )
 
 
 class RootPort(Part):
     """A pcie-root-port; derived for every NIC without a ``bus``."""
 
-    slot: int | None = Field(None, ge=1, le=31)
-    hotplug: bool = True
+    slot: Whole | None = Field(
+        None, ge=1, le=31, description="its PCIe slot number; derived when absent"
+    )
+    hotplug: Switch = Field(True, description="a primary needs a port that can be hot-plugged")
 
 
 class Guest(Part):
     """A virtual machine under test. It has the netdevs its NICs say, and no others."""
 
-    host: Name
+    host: Name = Field(description="the host it starts on")
     like: Name | None = Field(None, description="take every key not given here from that guest")
-    memory: Size = 256 << 20
-    cpus: int = Field(1, ge=1, le=16)
-    machine: str = "q35"
+    memory: Memory = Field(256 << 20, description="RAM")
+    cpus: Whole = Field(1, ge=1, le=16, description="number of CPUs")
+    machine: str = Field("q35", description="QEMU machine type; NICs need PCIe root ports")
     cpu: str | None = Field(None, description="QEMU CPU model; derived from the accelerator")
-    accelerator: Accelerator = Accelerator.AUTO
-    kernel_args: tuple[str, ...] = ()
+    accelerator: Accelerator = Field(
+        Accelerator.AUTO,
+        description="`auto` takes KVM where a tiny guest really booted on it, else TCG",
+    )
+    kernel_args: tuple[str, ...] = Field((), description="added to the kernel's command line")
     image: str = Field("guest", description="recipe of the guest's initramfs")
     kernel: str = Field("kernel", description="recipe of the guest's kernel")
     qemu: str = Field("qemu", description="recipe of the QEMU that runs this guest")
-    root_ports: dict[Name, RootPort] = Field(default_factory=dict)
-    nics: dict[Name, GuestNic] = Field(default_factory=dict)
+    root_ports: dict[Name, RootPort] = Field(
+        default_factory=dict, description="root ports to name; the key is the device id"
+    )
+    nics: dict[Name, GuestNic] = Field(
+        default_factory=dict, description="its NICs; the key is the device id in QMP events"
+    )
 
 
 class FilterHandoff(StrEnum):
@@ -280,11 +463,32 @@ class FilterHandoff(StrEnum):
     OFF = "off"
 
 
-class Topology(Part):
-    """A whole topology file."""
+def _handoff(value: object) -> object:
+    # To YAML 1.1 an unquoted off is false.
+    return FilterHandoff.OFF if value is False else value
 
-    networks: dict[Name, Network] = Field(default_factory=dict)
-    namespaces: dict[Name, Namespace] = Field(default_factory=dict)
-    hosts: dict[Name, Host] = Field(min_length=1)
-    guests: dict[Name, Guest] = Field(min_length=1)
-    filter_handoff: FilterHandoff = FilterHandoff.AUTO
+
+class Topology(Part):
+    """A whole topology file. That it has a host and a guest is for ``check`` to say."""
+
+    networks: dict[Name, Network] = Field(
+        default_factory=dict, description="layer-2 networks between hosts and namespaces"
+    )
+    namespaces: dict[Name, Namespace] = Field(
+        default_factory=dict, description="traffic endpoints at the lab's edge"
+    )
+    hosts: dict[Name, Host] = Field(
+        default_factory=dict, description="machines that run guests; one at least"
+    )
+    guests: dict[Name, Guest] = Field(
+        default_factory=dict, description="virtual machines under test; one at least"
+    )
+    filter_handoff: Annotated[
+        FilterHandoff,
+        BeforeValidator(_handoff),
+        WithJsonSchema({"enum": ["auto", "off", False]}),
+    ] = Field(
+        FilterHandoff.AUTO,
+        description="`auto`: the lab hands the VF's MAC filter over when QEMU unplugs or plugs "
+        "the primary; `off`: nobody does",
+    )

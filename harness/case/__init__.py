@@ -1,0 +1,41 @@
+"""The case language: a claim, the traffic, the steps, and what has to hold.
+
+``load_case`` reads a file, ``bind`` puts it on a topology, ``check_case`` says everything
+that is wrong with a case and its topologies at once.
+
+What it is not: nothing here acts or judges. Neighbours: imports ``document`` and
+``topology``; ``scenario`` carries cases out, ``verdict`` judges their runs.
+"""
+
+from harness.case.events import EventName
+from harness.case.expect import ABSENT, Expect, PairShape, StreamBounds
+from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
+from harness.case.model import Flow, Scalar, Stream
+from harness.case.parameters import parse_settings
+from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Step, Wait
+from harness.case.values import Bound
+
+__all__ = [
+    "ABSENT",
+    "Bound",
+    "BoundCase",
+    "Case",
+    "EventName",
+    "Exec",
+    "Expect",
+    "Flow",
+    "Migrate",
+    "PairShape",
+    "Pause",
+    "PrimaryIs",
+    "Scalar",
+    "Step",
+    "Stream",
+    "StreamBounds",
+    "Wait",
+    "bind",
+    "case_schema",
+    "check_case",
+    "load_case",
+    "parse_settings",
+]

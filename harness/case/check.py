@@ -1,0 +1,199 @@
+"""Cross-references of a case: inside itself, and into the topology it runs on.
+
+Shapes are checked before (``model``); what comes here is typed. Problems carry the place
+in the case file and the nearest name.
+
+Neighbours: ``load`` calls both functions and raises all problems together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.case.model import CaseFile
+from harness.case.steps import Reference
+from harness.document import Document, Path, suggestion
+from harness.errors import Problem
+from harness.topology.model import Topology
+
+EVERY_STREAM = "*"
+
+
+def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
+    """What can be said without a topology."""
+    for name in case.expect.streams:
+        if name != EVERY_STREAM and name not in case.traffic:
+            yield document.problem(
+                ("expect", "streams", name), f"'{name}' is not a stream of this case's traffic",
+                suggestion(name, case.traffic, none="it has none"), key=True,
+            )
+    if EVERY_STREAM in case.expect.streams and not case.traffic:
+        yield document.problem(
+            ("expect", "streams", EVERY_STREAM), "there is no stream to hold this for",
+            "add `traffic`", key=True,
+        )
+    for name, stream in case.traffic.items():
+        if stream.sender == stream.receiver:
+            yield document.problem(
+                ("traffic", name, "to"), f"'{stream.receiver}' is the sender too"
+            )
+        if stream.after < stream.waiting_time:
+            yield document.problem(
+                ("traffic", name), f"goes on for {stream.after:g}s after the last step, less than "
+                f"its waiting_time of {stream.waiting_time:g}s",
+                "the loss of the last packets could not be told: raise `after`", key=True,
+            )
+    if not any(step.migrate for step in case.steps):
+        yield from _without_migration(document, case)
+
+
+def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
+    hint = "add a step `migrate: {guest: ..., to: ...}`"
+    if case.expect.migration is not None:
+        yield document.problem(("expect", "migration"), "no step migrates a guest", hint)
+    if case.expect.netdevs.precopy:
+        yield document.problem(
+            ("expect", "netdevs", "precopy"), "no step migrates a guest, so there is no precopy",
+            hint, key=True,
+        )
+    for number in range(len(case.expect.order)):
+        yield document.problem(
+            ("expect", "order", number), "no step migrates a guest; an order is judged in "
+            "every migration", hint,
+        )
+
+
+def check_against(
+    document: Document, case: CaseFile, topology: Topology, name: str
+) -> Iterator[Problem]:
+    """What does not fit the topology; ``name`` is how a reader knows it."""
+    for stream_name, stream in case.traffic.items():
+        base: Path = ("traffic", stream_name)
+        for key, endpoint in (("from", stream.sender), ("to", stream.receiver)):
+            reference = Reference((key,), "endpoint", endpoint)
+            yield from _follow(document, base, reference, topology, name)
+    for number, step in enumerate(case.steps):
+        for reference in step.action.refers():
+            yield from _follow(document, ("steps", number, step.verb), reference, topology, name)
+    yield from _destinations(document, case, topology)
+    for reference in case.expect.refers():
+        yield from _follow(document, ("expect",), reference, topology, name)
+    yield from _standbys_in_order(document, case, topology, name)
+    yield from _shapes(document, case, topology)
+
+
+def _follow(
+    document: Document, base: Path, reference: Reference, topology: Topology, topology_name: str
+) -> Iterator[Problem]:
+    path, name = base + reference.path, reference.name
+    key = base == ("expect",)  # guests and standbys are keys there
+    if reference.kind == "standby":
+        guest = topology.guests.get(reference.guest)
+        if guest is None:
+            return  # the guest itself is reported
+        standbys = [nic for nic, model in guest.nics.items() if model.failover]
+        if name in standbys:
+            return
+        what = f"is a NIC of guest '{reference.guest}', but not a standby (failover: on)"
+        if name not in guest.nics:
+            what = f"is not a standby of guest '{reference.guest}'"
+        yield document.problem(
+            path, f"'{name}' {what}",
+            suggestion(name, standbys, none=f"{reference.guest} has no failover pair"), key=key,
+        )
+        return
+    known = _known(reference.kind, topology)
+    if name not in known:
+        what = {
+            "guest": "a guest", "host": "a host", "machine": "a guest, host or namespace",
+            "endpoint": "a guest or namespace",
+        }[reference.kind]
+        yield document.problem(
+            path, f"'{name}' is not {what} of {topology_name}",
+            suggestion(name, known, none="it has none"), key=key,
+        )
+    elif reference.kind == "endpoint" and not _has_address(name, topology):
+        yield document.problem(
+            path, f"'{name}' has no address in {topology_name}",
+            "give one of its NICs an `address`", key=key,
+        )
+
+
+def _known(kind: str, topology: Topology) -> list[str]:
+    if kind == "guest":
+        return list(topology.guests)
+    if kind == "host":
+        return list(topology.hosts)
+    endpoints = [*topology.guests, *topology.namespaces]
+    return endpoints if kind == "endpoint" else [*endpoints, *topology.hosts]
+
+
+def _has_address(name: str, topology: Topology) -> bool:
+    if guest := topology.guests.get(name):
+        return any(nic.address for nic in guest.nics.values())
+    return any(nic.address for nic in topology.namespaces[name].nics.values())
+
+
+def _destinations(document: Document, case: CaseFile, topology: Topology) -> Iterator[Problem]:
+    """A guest cannot migrate to where it is when the step comes."""
+    where = {name: guest.host for name, guest in topology.guests.items()}
+    for number, step in enumerate(case.steps):
+        if step.migrate is None or step.migrate.guest not in where:
+            continue
+        guest, to = step.migrate.guest, step.migrate.to
+        if where[guest] == to:
+            others = [host for host in topology.hosts if host != to]
+            yield document.problem(
+                ("steps", number, "migrate", "to"),
+                f"guest '{guest}' is on '{to}' already when this step comes",
+                f"other hosts: {', '.join(others)}" if others else "there is no other host",
+            )
+        where[guest] = to
+
+
+def _standbys_in_order(
+    document: Document, case: CaseFile, topology: Topology, name: str
+) -> Iterator[Problem]:
+    """A standby named in an order belongs to a guest that migrates."""
+    guests = {step.migrate.guest for step in case.steps if step.migrate}
+    standbys = _standbys(guests, topology)
+    for number, chain in enumerate(case.expect.order):
+        for event in chain:
+            if event.standby and event.standby not in standbys:
+                yield document.problem(
+                    ("expect", "order", number),
+                    f"'{event}': '{event.standby}' is not a standby of a guest of {name} "
+                    "that migrates", suggestion(event.standby, standbys),
+                )
+            elif event.side == "guest" and not event.standby and len(standbys) > 1:
+                yield document.problem(
+                    ("expect", "order", number),
+                    f"'{event}' may mean several failover pairs",
+                    f"name the standby: guest {sorted(standbys)[0]} {event.role} {event.what}",
+                )
+
+
+def _standbys(guests: Iterable[str], topology: Topology) -> set[str]:
+    return {
+        nic
+        for guest in guests
+        if guest in topology.guests
+        for nic, model in topology.guests[guest].nics.items()
+        if model.failover
+    }
+
+
+def _shapes(document: Document, case: CaseFile, topology: Topology) -> Iterator[Problem]:
+    """A pair without a primary in the topology never shows one."""
+    for moment, shapes in case.expect.netdevs.moments():
+        for guest, pairs in shapes.items():
+            for standby, shape in pairs.items():
+                model = topology.guests.get(guest)
+                if model is None or standby not in model.nics or shape.primary in (None, "absent"):
+                    continue
+                if not any(nic.failover_pair_id == standby for nic in model.nics.values()):
+                    yield document.problem(
+                        ("expect", "netdevs", moment, guest, standby, "primary"),
+                        f"standby '{standby}' of guest '{guest}' has no primary in the topology",
+                        f"add a NIC with failover_pair_id: {standby}, or expect `absent`",
+                    )

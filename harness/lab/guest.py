@@ -1,0 +1,214 @@
+"""A guest of the lab: the QEMU it runs in now, and the channels into it.
+
+A guest outlives its QEMU: a migration gives it another one on another host, and the
+channels (guest agent, measuring program) follow. Neighbours: ``host`` has the places,
+``scenario`` migrates.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import LabError, ReachError, VmError
+from harness.lab.handoff import FilterHandoff
+from harness.lab.host import LabHost
+from harness.lab.images import LabImages
+from harness.observe import Accelerator, FactLog, HostEvent, QmpEvent
+from harness.observe.record import now_ns
+from harness.plan.model import GuestPlan, Placement
+from harness.probe import GuestProbe
+from harness.reach.deadline import Deadline
+from harness.reach.guest import GuestMachine
+from harness.traffic.guestlink import GuestLink
+from harness.vm import Vm
+
+_START_S = 60.0
+_READY_S = 240.0
+_END_S = 20.0
+
+
+class Instance:
+    """One QEMU of a guest, on one host."""
+
+    def __init__(
+        self, host: LabHost, placement: Placement, vm: Vm, run: str, handoff: FilterHandoff
+    ) -> None:
+        self.host = host
+        self.placement = placement
+        self.vm = vm
+        self.run = run
+        self.handoff = handoff
+
+    def socket_path(self, channel: str) -> str:
+        """The Unix socket of a channel (``qmp``, ``ga``, ``probe``, ``console``)."""
+        return f"{self.run}/{channel}.sock"
+
+    def logs(self) -> Mapping[str, str]:
+        """Name of each log -> its path on the host."""
+        return {"console": f"{self.run}/console.log", "qemu": self.vm.log}
+
+
+class LabGuest:
+    """A guest, wherever it runs."""
+
+    def __init__(
+        self, plan: GuestPlan, images: LabImages, facts: FactLog, *, filter_handoff: bool
+    ) -> None:
+        self.plan = plan
+        self._images = images
+        self._facts = facts
+        self._filter_handoff = filter_handoff
+        self._instances: list[Instance] = []
+        self._current: Instance | None = None
+        self._lock = threading.Lock()
+        self.link = GuestLink(plan.name, facts.add)
+        self.machine = GuestMachine(plan.name)
+        self.probe = GuestProbe(plan.name, self.machine)
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def current(self) -> Instance:
+        """The QEMU that the guest runs in now. LabError before it was started."""
+        if self._current is None:
+            raise LabError(f"{self.name}: not started")
+        return self._current
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """Every QEMU that the guest has had, and the one that waits for it, in their order."""
+        with self._lock:
+            return tuple(self._instances)
+
+    def start(self, host: LabHost, *, incoming: bool = False) -> Instance:
+        """Start a QEMU for the guest on ``host``; ``incoming``: one that waits for it."""
+        placement = self.plan.placements[host.name]
+        with self._lock:
+            number = len(self._instances) + 1
+        run = f"{host.machine.scratch}/{self.name}.{number}"
+        tokens = host.prepare(placement) | {"run": run}
+        host.machine.make_directory(run)
+        for ref in self.plan.images:
+            tokens[ref.token] = host.images_at(ref, str(self._images.directory(ref)))
+        commands = placement.incoming if incoming else placement.start
+        accelerator = self._accelerator(host, commands)
+        command = commands[accelerator]
+        qemu = self._images.toolchain(command.qemu)
+        at = host.images_at(self.plan.images[0], str(qemu.root))
+        handoff = FilterHandoff(host, placement, self._facts.add)
+
+        def on_event(event: QmpEvent) -> None:
+            self._facts.add(event)
+            if self._filter_handoff:
+                handoff.on_qmp(event)
+
+        vm = Vm(
+            self.name,
+            host.machine,
+            (*qemu.argv(at), *command.resolved(tokens)),
+            qmp=f"{run}/qmp.sock",
+            log=f"{run}/qemu.log",
+            sink=on_event,
+            on_exit=lambda vm: self._exited(vm, host),
+        )
+        instance = Instance(host, placement, vm, run, handoff)
+        with self._lock:
+            self._instances.append(instance)
+        self._facts.add(
+            Accelerator(
+                t_ns=now_ns(),
+                machine=f"{self.name}@{host.name}",
+                accelerator=accelerator,
+                evidence=f"QEMU was started with -accel {accelerator}",
+            )
+        )
+        if self._filter_handoff:
+            handoff.begin()
+        vm.start(Deadline(_START_S))
+        host.note("qemu-started", self.name)
+        if not incoming:
+            self._current = instance
+        return instance
+
+    def _accelerator(self, host: LabHost, commands: Mapping[str, object]) -> Literal["kvm", "tcg"]:
+        """The accelerator that was tried on the host, or the one that the topology insists on."""
+        for accelerator in ("kvm", "tcg"):
+            if accelerator in commands and (
+                len(commands) == 1 or host.accelerator in (accelerator, "")
+            ):
+                return "kvm" if accelerator == "kvm" else "tcg"
+        raise LabError(f"{self.name}: no command for accelerator {host.accelerator!r}")
+
+    def _exited(self, vm: Vm, host: LabHost) -> None:
+        status = vm.exit_status
+        at = vm.exited_at
+        self._facts.add(
+            HostEvent(
+                t_ns=at.t_ns if at else now_ns(),
+                err_ns=at.err_ns if at else 0,
+                host=host.name,
+                event="qemu-exited",
+                guest=self.name,
+                data={"status": "unknown" if status is None else str(status)},
+            )
+        )
+
+    def wait_ready(self) -> None:
+        """Wait until the measuring program in the guest answers. LabError with the console."""
+        instance = self.current
+        deadline = Deadline(_READY_S)
+        try:
+            self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
+            self.link.wait_hello(deadline)
+            self.machine.attach(instance.host.machine.connect(instance.socket_path("ga")))
+        except (ReachError, LabError) as error:
+            error.evidence = (*error.evidence, *self.console_tail())
+            raise
+
+    def console_tail(self, lines: int = 15) -> tuple[str, ...]:
+        """The last lines of the guest's console."""
+        instance = self.current
+        try:
+            text = instance.host.machine.read_text(f"{instance.run}/console.log", tail=1 << 14)
+        except ReachError as error:
+            return (f"(the console cannot be read: {error.message})",)
+        return tuple(text.replace("\r", "").splitlines()[-lines:])
+
+    def expect_at(self, instance: Instance) -> None:
+        """Listen to the channels of a QEMU that the guest is about to arrive in."""
+        self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
+
+    def arrived_at(self, instance: Instance) -> None:
+        """The guest runs in ``instance`` now; its channels follow."""
+        self._current = instance
+        self.machine.attach(instance.host.machine.connect(instance.socket_path("ga")))
+
+    def retire(self, instance: Instance, logs: Path) -> None:
+        """End a QEMU that the guest has left, keep its logs and remove what it used."""
+        instance.vm.quit(Deadline(_END_S))
+        instance.handoff.end()
+        self.keep_logs(instance, logs)
+        instance.host.withdraw(instance.placement)
+        with self._lock:
+            self._instances.remove(instance)
+
+    def keep_logs(self, instance: Instance, logs: Path) -> list[str]:
+        """Copy the logs of a QEMU to ``logs``; what could not be copied, and why."""
+        problems = []
+        for name, path in instance.logs().items():
+            target = logs / f"{instance.run.rpartition('/')[2]}@{instance.host.name}.{name}.log"
+            try:
+                instance.host.machine.get(path, target)
+            except (ReachError, VmError, OSError) as error:
+                problems.append(f"{path} on {instance.host.name}: {error}")
+        return problems
+
+    def close(self) -> None:
+        """Let go of the channels."""
+        self.link.close()
+        self.machine.close()

@@ -1,0 +1,167 @@
+"""A host of the lab: its bridges and NICs, and places for guests on it.
+
+The same code for a namespace, a booted VM and a real machine: it only speaks to the
+machine's agent, which undoes what it made. Neighbours: ``lab`` boots and reaches hosts,
+``guest`` starts QEMU on them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import LabError
+from harness.observe import HostEvent
+from harness.observe.record import now_ns
+from harness.plan.model import HostPlan, ImageRef, LinkPlan, Placement, TapPlan
+from harness.reach.links import NO_MAC
+from harness.reach.machine import Machine
+
+VM_DISKS = "/lab"
+"""Where a host VM's init mounts the disks it was given."""
+
+Record = Callable[[HostEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalFunction:
+    """An SR-IOV NIC of a host; ``vfs`` are PCI addresses by VF number."""
+
+    ifname: str
+    pci: str
+    vfs: tuple[str, ...]
+
+
+class LabHost:
+    """A host that can be reached. Not thread-safe, except for ``prepare`` and ``withdraw``."""
+
+    def __init__(self, plan: HostPlan, machine: Machine, record: Record) -> None:
+        self.plan = plan
+        self.machine = machine
+        self.accelerator: Literal["kvm", "tcg", ""] = ""
+        self.pfs: dict[str, PhysicalFunction] = {}
+        self._record = record
+        self._ifnames: dict[str, str] = {}
+        self._image_dirs: dict[ImageRef, str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    def note(self, event: str, device: str = "", **data: str) -> None:
+        """Record that the lab did something on this host, just now."""
+        self._record(
+            HostEvent(t_ns=now_ns(), host=self.name, event=event, device=device, data=data)
+        )
+
+    def images_at(self, ref: ImageRef, local: str) -> str:
+        """The directory of an image on this host; ``local`` is where the store has it."""
+        if self.plan.kind == "netns":
+            return local
+        if self.plan.kind == "vm":
+            return f"{VM_DISKS}/{ref.serial}"
+        try:
+            return self._image_dirs[ref]
+        except KeyError:
+            raise LabError(f"{self.name}: image {ref.token} was not copied there") from None
+
+    def image_copied(self, ref: ImageRef, directory: str) -> None:
+        """An image was put on this (ssh) host."""
+        self._image_dirs[ref] = directory
+
+    def wire(self) -> None:
+        """Find the NICs, enable virtual functions, make the bridges."""
+        links = self.machine.links
+        for nic_name, nic in self.plan.nics.items():
+            if nic.vfs:
+                for module in ("igb", "vfio-pci"):
+                    self.machine.load_module(module)
+            ifname = self._find_nic(nic_name)
+            self._ifnames[nic_name] = ifname
+            links.set(ifname, up=True)
+            if nic.vfs:
+                self._enable_vfs(nic_name, ifname, nic.vfs)
+        for bridge in self.plan.bridges:
+            mtu = max((link.mtu for link in self.plan.links), default=1500)
+            name = self.bridge_ifname(bridge.name)
+            links.create_bridge(name, mtu=mtu)
+            for nic_name in bridge.nics:
+                links.set(self._ifnames[nic_name], master=name)
+            links.set(name, up=True)
+
+    def bridge_ifname(self, bridge: str) -> str:
+        """The netdev of a bridge: the topology's name, which an ssh host may hold already."""
+        return bridge
+
+    def nic_ifname(self, nic: str) -> str:
+        """The netdev of a host NIC."""
+        return self._ifnames[nic]
+
+    def _link(self, nic_name: str) -> LinkPlan | None:
+        return next((link for link in self.plan.links if link.nic == nic_name), None)
+
+    def _find_nic(self, nic_name: str) -> str:
+        nic, link = self.plan.nics[nic_name], self._link(nic_name)
+        if nic.ifname is not None:
+            if self.machine.links.get(nic.ifname) is None:
+                there = ", ".join(one.name for one in self.machine.links.all())
+                raise LabError(
+                    f"{self.name}: no netdev {nic.ifname!r} for NIC {nic_name}",
+                    hint=f"netdevs there: {there}",
+                )
+            return nic.ifname
+        if link is None:
+            raise LabError(f"{self.name}: NIC {nic_name} has neither a network nor an ifname")
+        return link.ifname or self.machine.links.find(mac=link.mac).name
+
+    def _enable_vfs(self, nic_name: str, ifname: str, count: int) -> None:
+        found = self.machine.links.get(ifname)
+        if found is None or found.pci is None:
+            raise LabError(f"{self.name}: {ifname} is not a PCI device; it has no VFs")
+        vfs = self.machine.pci.enable_vfs(found.pci, count)
+        self.pfs[nic_name] = PhysicalFunction(ifname, found.pci, vfs)
+        self.note("vfs-enabled", found.pci, vfs=" ".join(vfs))
+
+    def prepare(self, placement: Placement) -> dict[str, str]:
+        """Make what the guest needs here: taps and bound VFs. Returns tokens for its command.
+
+        The MAC address of a VF is set now, because the guest's driver asks for it in the
+        first milliseconds of its probe; whether frames are steered to the VF yet is the
+        business of ``handoff``.
+        """
+        if placement.obstacle:
+            raise LabError(
+                f"guest {placement.guest} cannot be on {self.name}: {placement.obstacle}"
+            )
+        tokens = {}
+        with self._lock:
+            for tap in placement.taps:
+                self._make_tap(tap)
+            for vf in placement.vfs:
+                pf = self.pfs[vf.host_nic]
+                pci = pf.vfs[vf.index]
+                self.machine.links.set_vf_mac(pf.ifname, vf.index, vf.mac)
+                self.note("vf-mac-set", pci, mac=vf.mac)
+                device = self.machine.pci.bind_vfio(pci)
+                self.note("vf-bound", pci, iommu_group=device.iommu_group or "none")
+                tokens[f"vf:{vf.nic}"] = pci
+        return tokens
+
+    def withdraw(self, placement: Placement) -> None:
+        """Remove what ``prepare`` made, after the guest has left."""
+        with self._lock:
+            for tap in placement.taps:
+                self.machine.links.delete(tap.ifname)
+            for vf in placement.vfs:
+                pf = self.pfs[vf.host_nic]
+                self.machine.pci.release_vfio(pf.vfs[vf.index])
+                self.machine.links.set_vf_mac(pf.ifname, vf.index, NO_MAC)
+                self.note("vf-mac-cleared", pf.vfs[vf.index])
+
+    def _make_tap(self, tap: TapPlan) -> None:
+        links = self.machine.links
+        links.create_tap(tap.ifname, queues=tap.queues)
+        links.set(tap.ifname, mtu=tap.mtu, master=self.bridge_ifname(tap.bridge), up=True)

@@ -1,0 +1,341 @@
+"""A running lab: the only place where things are made, and unmade in reverse.
+
+``up`` walks the plan's steps; ``down`` keeps the logs and takes everything away. What a
+step made is registered for removal as soon as it exists. Everything on this machine lives
+in one sandbox, which the kernel clears whatever becomes of this process.
+
+Neighbours: ``host`` and ``guest`` are the parts; ``scenario`` acts on a lab that is up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+
+from harness.errors import CleanupError, HarnessError, Interrupted, LabError
+from harness.lab.accelerator import choose
+from harness.lab.guest import LabGuest
+from harness.lab.host import LabHost
+from harness.lab.images import LabImages
+from harness.lab.progress import Progress
+from harness.lab.sshhost import boot_host, copy_images, make_key, reach_host
+from harness.lab.walk import walk
+from harness.observe import Accelerator, FactLog
+from harness.observe.record import now_ns
+from harness.plan.model import LAB, NetworkPlan, Plan, Step
+from harness.reach.guest import GuestMachine
+from harness.reach.local import NamespaceMachine
+from harness.reach.machine import Machine
+from harness.reach.sandbox import Sandbox
+from harness.topology.model import Accelerator as Wanted
+from harness.vm import Vm
+
+
+class LabState(StrEnum):
+    """What a lab is doing."""
+
+    NEW = "new"
+    GOING_UP = "going up"
+    UP = "up"
+    GOING_DOWN = "going down"
+    DOWN = "down"
+
+
+class Lab:
+    """A lab made from a plan. Use as a context manager, or call ``down`` whatever happens."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        images: LabImages,
+        facts: FactLog,
+        *,
+        logs: Path,
+        progress: Progress | None = None,
+        name: str = "lab",
+    ) -> None:
+        self.plan = plan
+        self.name = name
+        self.facts = facts
+        self.logs = logs
+        self.progress = progress or Progress(None)
+        self.images = images
+        self.sandbox = Sandbox(name)
+        self.hosts: dict[str, LabHost] = {}
+        self.guests: dict[str, LabGuest] = {}
+        self.namespaces: dict[str, NamespaceMachine] = {}
+        self.host_vms: dict[str, Vm] = {}
+        self._state = LabState.NEW
+        self._cancel = threading.Event()
+        self._undo = ExitStack()
+        self._undo_lock = threading.Lock()
+        self._problems: list[str] = []
+        self._local: NamespaceMachine | None = None
+        self._key = make_key()
+        self._trials: dict[str, tuple[str, str]] = {}
+        self._trial_locks: dict[str, threading.Lock] = {}
+        self._trial_lock = threading.Lock()
+
+    @property
+    def state(self) -> LabState:
+        return self._state
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.down()
+
+    # -- up --------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Bring everything up. On any error, what exists stays until ``down``."""
+        if self._state is not LabState.NEW:
+            raise LabError(f"lab {self.name}: it is {self._state}; a lab goes up once")
+        self._state = LabState.GOING_UP
+        with self.progress.step("images"):
+            self.images.prepare(self.plan)
+        self.sandbox.start()
+        self._later("sandbox", self.sandbox.close)
+        self._local = NamespaceMachine(self.sandbox, self.sandbox.root, name=LAB)
+        self._later(LAB, self._local.close)
+        walk(self.plan.steps, self._step, cancel=self._cancel)
+        if self._cancel.is_set():
+            raise Interrupted(f"lab {self.name}: interrupted while it was going up")
+        self._state = LabState.UP
+
+    def cancel(self) -> None:
+        """Start no further step; ``up`` then ends with Interrupted. For signal handlers."""
+        self._cancel.set()
+
+    def _later(self, what: str, undo: Callable[[], object]) -> None:
+        """Register the removal of something that exists now."""
+
+        def guarded() -> None:
+            try:
+                undo()
+            except HarnessError as error:
+                self._problems.append(f"{what}: {error}")
+
+        with self._undo_lock:
+            self._undo.callback(guarded)
+
+    def _step(self, step: Step) -> None:
+        verb, _, name = step.id.partition(" ")
+        do: Mapping[str, Callable[[str], None]] = {
+            "network": self._network,
+            "namespace": self._namespace,
+            "boot": self._boot,
+            "reach": self._reach,
+            "wire": lambda host: self.hosts[host].wire(),
+            "accelerator": self._accelerator,
+            "start": self._start,
+            "ready": lambda guest: self.guests[guest].wait_ready(),
+        }
+        with self.progress.step(step.id):
+            do[verb](name)
+
+    @property
+    def local(self) -> NamespaceMachine:
+        """The lab's own namespace, where the networks' bridges are."""
+        if self._local is None:
+            raise LabError(f"lab {self.name}: it is {self._state}")
+        return self._local
+
+    def _network(self, name: str) -> None:
+        network = self._network_plan(name)
+        links = self.local.links
+        links.create_bridge(network.bridge, mtu=network.mtu)
+        links.set(network.bridge, up=True)
+        if network.address:
+            links.add_address(network.bridge, network.address)
+
+    def _network_plan(self, name: str) -> NetworkPlan:
+        return next(network for network in self.plan.networks if network.name == name)
+
+    def _impair(self, network: NetworkPlan, port: str) -> None:
+        wanted = network.impair
+        if wanted is not None:
+            self.local.links.set_netem(
+                port,
+                delay_s=wanted.delay,
+                jitter_s=wanted.jitter,
+                loss=wanted.loss,
+                duplicate=wanted.duplicate,
+                reorder=wanted.reorder,
+                rate_bit=wanted.rate,
+            )
+
+    def _plug(self, machine: str, links_of: NamespaceMachine) -> None:
+        """Veth pairs between a namespace and the bridges of its networks."""
+        plan = self.plan
+        links = next(
+            (ns.links for ns in plan.namespaces if ns.name == machine), ()
+        ) or plan.hosts[machine].links
+        for link in links:
+            network = self._network_plan(link.network)
+            self.local.links.create_veth(
+                link.port,
+                link.ifname or link.nic,
+                peer_pid=links_of.space.pid_inside,
+                peer_mac=link.mac,
+                mtu=link.mtu,
+            )
+            self.local.links.set(link.port, master=network.bridge, up=True)
+            self._impair(network, link.port)
+            inside = link.ifname or link.nic
+            for address in link.addresses:
+                links_of.links.add_address(inside, address)
+            links_of.links.set(inside, up=True)
+
+    def _namespace(self, name: str) -> None:
+        machine = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
+        self._later(name, machine.close)
+        self.namespaces[name] = machine
+        self._plug(name, machine)
+
+    def _boot(self, name: str) -> None:
+        plan = self.plan.hosts[name]
+        for link in plan.links:
+            network = self._network_plan(link.network)
+            self.local.links.create_tap(link.port)
+            self.local.links.set(link.port, master=network.bridge, up=True, mtu=link.mtu)
+            self._impair(network, link.port)
+        accelerator = plan.accelerator.value
+        if plan.accelerator is Wanted.AUTO:
+            accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
+        self._note_accelerator(name, accelerator)
+        self.host_vms[name] = boot_host(
+            plan, accelerator, self.local, self.images, self._key, self.facts
+        )
+
+    def _reach(self, name: str) -> None:
+        plan = self.plan.hosts[name]
+        machine: Machine
+        if plan.kind == "netns":
+            local = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
+            self._later(name, local.close)
+            self._plug(name, local)
+            machine = local
+        else:
+            machine = reach_host(
+                plan, self.sandbox, self._key, self.local, self.host_vms.get(name)
+            )
+            # A host VM goes with its QEMU; a real machine has to be left as it was found.
+            if plan.kind == "ssh":
+                self._later(name, machine.close)
+        self.hosts[name] = LabHost(plan, machine, self.facts.add)
+        if plan.kind == "ssh":
+            copy_images(plan, self.hosts[name], self.images)
+
+    def _accelerator(self, name: str) -> None:
+        host = self.hosts[name]
+        refs = {ref for guest in self.plan.guests.values() for ref in guest.images}
+        for ref in sorted((r for r in refs if r.kind == "qemu"), key=lambda r: r.name):
+            at = host.images_at(ref, str(self.images.directory(ref)))
+            # Namespaces share this machine's processor: one trial answers for all of them.
+            place = LAB if host.plan.kind == "netns" else name
+            chosen = self._try(place, host.machine, ref.name, at)
+            host.accelerator = "kvm" if chosen == "kvm" else "tcg"
+
+    def _try(self, place: str, machine: Machine, qemu: str, at: str | None = None) -> str:
+        """The accelerator that works at ``place`` (tried once), for the QEMU of a recipe."""
+        with self._trial_lock:
+            lock = self._trial_locks.setdefault(place, threading.Lock())
+        with lock:
+            known = self._trials.get(place)
+            if known is None:
+                tiny = self.images.tiny_guest()
+                path = str(tiny)
+                if place != LAB:
+                    path = f"{machine.scratch}/tiny"
+                    machine.write_file(path, tiny.read_bytes(), mode=0o755)
+                trials = choose(machine, self.images.toolchain(qemu).argv(at), path)
+                evidence = "; ".join(f"{t.accelerator}: {t.evidence}" for t in trials)
+                known = self._trials[place] = (trials[-1].accelerator, evidence)
+        self.facts.add(
+            Accelerator(
+                t_ns=now_ns(),
+                machine=machine.name,
+                accelerator="kvm" if known[0] == "kvm" else "tcg",
+                evidence=known[1],
+            )
+        )
+        return known[0]
+
+    def _note_accelerator(self, machine: str, accelerator: str) -> None:
+        self.facts.add(
+            Accelerator(
+                t_ns=now_ns(),
+                machine=machine,
+                accelerator="kvm" if accelerator == "kvm" else "tcg",
+                evidence=f"QEMU was started with -accel {accelerator}",
+            )
+        )
+
+    def _start(self, name: str) -> None:
+        plan = self.plan.guests[name]
+        guest = LabGuest(
+            plan, self.images, self.facts, filter_handoff=self.plan.filter_handoff
+        )
+        self.guests[name] = guest
+        self._later(name, guest.close)
+        guest.start(self.hosts[plan.home])
+
+    # -- use -------------------------------------------------------------------------------
+
+    def machine(self, name: str) -> Machine | GuestMachine:
+        """A namespace, host or guest by its name. LabError lists what there is."""
+        if name in self.guests:
+            return self.guests[name].machine
+        if name in self.hosts:
+            return self.hosts[name].machine
+        if name in self.namespaces:
+            return self.namespaces[name]
+        there = ", ".join([*self.namespaces, *self.hosts, *self.guests])
+        raise LabError(f"lab {self.name}: no machine {name!r}", hint=f"there are: {there}")
+
+    # -- down ------------------------------------------------------------------------------
+
+    def down(self) -> None:
+        """Keep the logs, end everything, remove everything. CleanupError names what is left."""
+        if self._state in (LabState.DOWN, LabState.NEW):
+            self._state = LabState.DOWN
+            return
+        self._state = LabState.GOING_DOWN
+        with self.progress.step("down"):
+            self._keep_logs()
+            self._undo.close()
+        self.progress.close()
+        self._state = LabState.DOWN
+        if self._problems:
+            raise CleanupError(
+                f"lab {self.name}: not everything could be removed", evidence=self._problems
+            )
+
+    def _keep_logs(self) -> None:
+        """Logs are evidence, not resources: one that is lost is noted, and is no failure."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        lost: list[str] = []
+        for guest in self.guests.values():
+            for instance in guest.instances:
+                lost += guest.keep_logs(instance, self.logs)
+        for name, vm in self.host_vms.items():
+            lost += _keep(self.local, f"{name}.qemu", vm.log, self.logs)
+            console = vm.log.replace("qemu.log", "console.log")
+            lost += _keep(self.local, f"{name}.console", console, self.logs)
+        if lost:
+            (self.logs / "lost.txt").write_text("\n".join(lost) + "\n", encoding="utf-8")
+
+
+def _keep(machine: Machine, name: str, path: str, logs: Path) -> list[str]:
+    try:
+        machine.get(path, logs / f"{name}.log")
+    except (HarnessError, OSError) as error:
+        return [f"{path}: {error}"]
+    return []
+
+

@@ -1,0 +1,28 @@
+"""Verdicts and facts to text, JSON and JUnit; decides nothing.
+
+``judge_run`` reads a run directory and asks ``verdict``; ``result_of`` makes the data that
+every report shows; ``write_reports`` puts them into the run directory.
+
+Neighbours: ``record`` knows the files, ``verdict`` judges, the CLI and the pytest plugin
+show what is made here.
+"""
+
+from harness.report.judging import JudgedRun, judge_run
+from harness.report.junit import junit
+from harness.report.result import Result, result_of, result_schema
+from harness.report.text import reasons, render
+from harness.report.timeline import timeline
+from harness.report.write import write_reports
+
+__all__ = [
+    "JudgedRun",
+    "Result",
+    "judge_run",
+    "junit",
+    "reasons",
+    "render",
+    "result_of",
+    "result_schema",
+    "timeline",
+    "write_reports",
+]

@@ -1,0 +1,172 @@
+"""The report for people: the verdict first, then the reasons, then the numbers.
+
+Neighbours: renders a ``Result``; decides nothing.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from harness.report.result import LinkResult, PairResult, Result, StreamResult
+from harness.verdict import Outcome
+
+_WORD = {
+    Outcome.PASSED: "PASSED",
+    Outcome.FAILED: "FAILED",
+    Outcome.CANNOT_TELL: "CANNOT TELL",
+}
+_UNKNOWN = "?"
+
+
+def render(result: Result, run_dir: pathlib.Path | None = None) -> str:
+    """The whole report, ending in a newline."""
+    blocks = [_head(result), _findings(result), _netdevs(result), _streams(result),
+              _migrations(result), _software(result)]
+    if run_dir is not None:
+        blocks.append([f"Run directory: {run_dir}"])
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def reasons(result: Result) -> str:
+    """Only what did not pass, for a failed test."""
+    lines = [f"{_WORD[result.outcome]}: {result.claim} ({result.variant})"]
+    for finding in result.findings:
+        if finding.outcome is not Outcome.PASSED:
+            lines += _finding(finding.expectation, finding.place, finding.outcome, finding.reason)
+    return "\n".join(lines) + "\n"
+
+
+def _head(result: Result) -> list[str]:
+    counts = {
+        outcome: sum(finding.outcome is outcome for finding in result.findings)
+        for outcome in Outcome
+    }
+    told = ", ".join(f"{count} {_WORD[outcome].lower()}" for outcome, count in counts.items()
+                     if count)
+    lines = [
+        f"{_WORD[result.outcome]}: {result.claim}",
+        f"  case {result.case_file}, topology {result.topology_file} ({result.variant}), "
+        f"{result.started}",
+    ]
+    if result.parameters:
+        values = ", ".join(f"{name}={value}" for name, value in result.parameters.items())
+        lines.append(f"  parameters {values}")
+    lines.append(f"  {told}")
+    return lines
+
+
+def _findings(result: Result) -> list[str]:
+    lines = ["Expectations"]
+    for finding in result.findings:
+        lines += _finding(finding.expectation, finding.place, finding.outcome, finding.reason)
+    return lines
+
+
+def _finding(expectation: str, place: str, outcome: Outcome, reason: str) -> Iterator[str]:
+    """One line; the reason follows where something did not pass."""
+    yield f"  {_WORD[outcome]:<11}  {expectation}" + (f"  [{place}]" if place else "")
+    if outcome is not Outcome.PASSED:
+        yield f"               {reason}"
+
+
+def _netdevs(result: Result) -> list[str]:
+    if not result.netdevs:
+        return []
+    rows = [("guest", "pair", "moment", "host", "failover", "standby", "primary")]
+    rows += [
+        (pair.guest, pair.standby_id, pair.moment, pair.host or _UNKNOWN, *_roles(pair))
+        for pair in result.netdevs
+    ]
+    return ["Netdevs, as the guest sees them", *_table(rows)]
+
+
+def _roles(pair: PairResult) -> tuple[str, str, str]:
+    if not pair.known:
+        return _UNKNOWN, _UNKNOWN, _UNKNOWN
+    return _links(pair.failover), _links(pair.standby), _links(pair.primary)
+
+
+def _links(links: Sequence[LinkResult]) -> str:
+    return " + ".join(
+        f"{link.name} {link.driver or _UNKNOWN} {link.operstate}" for link in links
+    ) or "absent"
+
+
+def _streams(result: Result) -> list[str]:
+    if not result.streams:
+        return []
+    rows: list[tuple[str, ...]] = [("stream", "from", "to", "protocol", "sent", "received", "lost", "loss",
+             "longest loss", "reordered", "duplicates", "interruption", "by loss")]
+    rows += [_stream(stream) for stream in result.streams]
+    lines = ["Streams", *_table(rows)]
+    for stream in result.streams:
+        lines.append(
+            f"  {stream.stream}: {stream.rate_per_s:g}/s of {stream.size_octets} octets, waiting "
+            f"time {stream.waiting_time_s:g}s, rate tolerance {stream.rate_tolerance * 100:g}%"
+            + (f", largest gap between two sends {_ms(stream.largest_send_gap_s)}"
+               if stream.largest_send_gap_s is not None else "")
+        )
+        if stream.doubt:
+            lines.append(f"    nothing can be told of {stream.stream}: {stream.doubt}")
+    return lines
+
+
+def _stream(stream: StreamResult) -> tuple[str, ...]:
+    def count(value: int | None) -> str:
+        return _UNKNOWN if value is None else str(value)
+
+    ratio = _UNKNOWN if stream.loss_ratio is None else f"{stream.loss_ratio * 100:.3g}%"
+    return (
+        stream.stream, stream.sender, stream.receiver, stream.protocol, count(stream.sent),
+        count(stream.received), count(stream.lost), ratio, count(stream.longest_loss_period),
+        count(stream.reordered), count(stream.duplicates),
+        _ms(stream.interruption_by_time_s), _ms(stream.interruption_by_loss_s),
+    )
+
+
+def _ms(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value * 1e3:.1f}ms"
+
+
+def _migrations(result: Result) -> list[str]:
+    if not result.migrations:
+        return []
+
+    def figure(value: int | None) -> str:
+        return _UNKNOWN if value is None else f"{value}ms"
+
+    lines = ["Migrations"]
+    for one in result.migrations:
+        lines += [
+            f"  step {one.step}: {one.guest} from {one.source or _UNKNOWN} to "
+            f"{one.destination or _UNKNOWN}, downtime {figure(one.downtime_ms)}, total "
+            f"{figure(one.total_time_ms)}, set-up {figure(one.setup_time_ms)}",
+            f"    source       {' '.join(one.source_states) or 'said nothing'}",
+            f"    destination  {' '.join(one.destination_states) or 'said nothing'}",
+        ]
+    return lines
+
+
+def _software(result: Result) -> list[str]:
+    lines = ["Machines"]
+    lines += [
+        f"  {one.machine}: accelerator {one.accelerator} ({one.evidence})"
+        for one in result.machines
+    ]
+    versions = result.versions
+    lines += [f"  {one.guest} on {one.host}: QEMU {one.version}" for one in versions.qemu]
+    lines += [f"  {host}: runs on QEMU {told}" for host, told in versions.host_qemu.items()]
+    lines += [f"  {machine}: kernel {told}" for machine, told in versions.kernels.items()]
+    lines.append(f"  harness {versions.harness}")
+    return lines
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell; the first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        .rstrip()
+        for row in rows
+    ]

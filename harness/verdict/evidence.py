@@ -1,0 +1,162 @@
+"""Everything a verdict is made from, already read: no file and no lab is touched here.
+
+Neighbours: put together by ``harness.report.judging`` from a run directory; the judging
+modules of this room read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from harness.case import BoundCase
+from harness.measure import StreamMetrics
+from harness.observe import (
+    Fact,
+    HostEvent,
+    LinkEvent,
+    QmpEvent,
+    Snapshot,
+    StepFact,
+    StreamFact,
+)
+from harness.verdict.moments import Moment, moments_of, when
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A failover pair: its ids in QEMU and the MAC address they share."""
+
+    guest: str
+    standby: str
+    primary: str | None
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStream:
+    """One stream's record: its facts and metrics, or why there are none.
+
+    ``problem`` says why the metrics cannot be had or not be trusted (a record missing, cut
+    off or contradicting itself, capture drops), empty when they can.
+    """
+
+    name: str
+    fact: StreamFact | None
+    metrics: StreamMetrics | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One `migrate` step as the record shows it, with the events that belong to it.
+
+    It lasts from the step's begin to the begin of the same guest's next migration.
+    """
+
+    guest: str
+    step: str
+    begin_ns: int
+    end_ns: int | None
+
+    def holds(self, moment: Moment) -> bool:
+        """Whether the moment certainly lies in this migration."""
+        return moment.lo_ns >= self.begin_ns and (
+            self.end_ns is None or moment.hi_ns < self.end_ns
+        )
+
+    def touches(self, moment: Moment) -> bool:
+        """Whether the moment may lie in this migration, or outside of it."""
+        return not self.holds(moment) and moment.hi_ns >= self.begin_ns and (
+            self.end_ns is None or moment.lo_ns < self.end_ns
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The case as bound to its topology, and all that was recorded of its run.
+
+    ``qemu_versions`` maps (guest, host) to the QEMU version there, as QEMU says it.
+    """
+
+    bound: BoundCase
+    facts: tuple[Fact, ...]
+    pairs: tuple[Pair, ...]
+    qemu_versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
+
+    @cached_property
+    def zero_ns(self) -> int:
+        """The earliest time in the record; reports count from it."""
+        return min((fact.t_ns for fact in self.facts), default=0)
+
+    @cached_property
+    def moments(self) -> tuple[Moment, ...]:
+        return moments_of(self.facts)
+
+    @cached_property
+    def migrations(self) -> tuple[Migration, ...]:
+        """The `migrate` steps that began, in their order."""
+        begun: list[tuple[str, StepFact]] = []
+        for number, step in enumerate(self.bound.steps, 1):
+            if step.migrate is None:
+                continue
+            label = f"{number} {step.verb}"
+            for fact in self.steps:
+                if fact.step == label and fact.phase == "begin":
+                    begun.append((step.migrate.guest, fact))
+                    break
+        found = []
+        for position, (guest, fact) in enumerate(begun):
+            later = [other.t_ns for name, other in begun[position + 1 :] if name == guest]
+            found.append(Migration(guest, fact.step, fact.t_ns, later[0] if later else None))
+        return tuple(found)
+
+    @cached_property
+    def steps(self) -> tuple[StepFact, ...]:
+        return tuple(fact for fact in self.facts if isinstance(fact, StepFact))
+
+    def qmp(self, guest: str, role: str = "") -> tuple[Moment, ...]:
+        """QMP events of a guest's QEMUs, of one role or of all, in the order of time."""
+        return tuple(
+            moment
+            for moment in self.moments
+            if isinstance(moment.fact, QmpEvent)
+            and moment.fact.guest == guest
+            and (not role or moment.fact.role == role)
+        )
+
+    def links(self, guest: str) -> tuple[Moment, ...]:
+        """The guest's link events in the order in which its kernel sent them."""
+        found = [
+            moment
+            for moment in self.moments
+            if isinstance(moment.fact, LinkEvent) and moment.fact.guest == guest
+        ]
+        return tuple(sorted(found, key=lambda moment: moment.rank))
+
+    def host(self, host: str) -> tuple[Moment, ...]:
+        return tuple(
+            moment
+            for moment in self.moments
+            if isinstance(moment.fact, HostEvent) and moment.fact.host == host
+        )
+
+    def snapshot(self, guest: str, moment: str) -> Snapshot | None:
+        """The last snapshot of a guest with that name."""
+        found = None
+        for fact in self.facts:
+            if isinstance(fact, Snapshot) and fact.guest == guest and fact.moment == moment:
+                found = fact
+        return found
+
+    def pair(self, guest: str, standby: str) -> Pair | None:
+        for pair in self.pairs:
+            if pair.guest == guest and pair.standby == standby:
+                return pair
+        return None
+
+    def when(self, moment: Moment) -> str:
+        """The moment's time since the run's first fact, with its error."""
+        return when(moment, self.zero_ns)

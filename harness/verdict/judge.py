@@ -1,0 +1,93 @@
+"""Evidence in, verdict out: one finding per expectation of the case, and the invariants.
+
+To add an expectation: judge it in a function of its own that returns ``Judged`` and make a
+finding of it here.
+
+Neighbours: ``evidence`` says what is known; ``netdevs``, ``order``, ``migrations`` and
+``streams`` judge; ``harness.report`` shows the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from harness.case.check import EVERY_STREAM
+from harness.document import Path, dotted
+from harness.verdict.evidence import Evidence
+from harness.verdict.migrations import judge_end, judge_grammar, judge_steps
+from harness.verdict.model import Finding, Judged, Verdict, conclude
+from harness.verdict.netdevs import judge_role
+from harness.verdict.order import judge_chain
+from harness.verdict.streams import judge_bound
+
+_MOMENT = {"start": "at the start", "precopy": "during precopy", "end": "at the end"}
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """The verdict on a run. Pure: the same evidence gives the same verdict."""
+    return conclude([*_steps(evidence), *_expected(evidence), *_invariants(evidence)])
+
+
+def _finding(evidence: Evidence, expectation: str, path: Path, judged: Judged) -> Finding:
+    return Finding(
+        expectation, dotted(path), evidence.bound.place(path), judged.outcome, judged.reason
+    )
+
+
+def _steps(evidence: Evidence) -> Iterator[Finding]:
+    """A step that did not work is a finding; steps that worked are not worth a line each."""
+    for position, judged in judge_steps(evidence):
+        verb = evidence.bound.steps[position].verb
+        yield _finding(
+            evidence, f"step {position + 1} {verb} works", ("steps", position), judged
+        )
+
+
+def _expected(evidence: Evidence) -> Iterator[Finding]:
+    expect = evidence.bound.expect
+    if expect.migration is not None:
+        yield _finding(
+            evidence, f"every migration is {expect.migration}", ("expect", "migration"),
+            judge_end(evidence, expect.migration),
+        )
+    for moment, shapes in expect.netdevs.moments():
+        for guest, pairs in shapes.items():
+            for standby, shape in pairs.items():
+                for role, wanted in shape.roles().items():
+                    yield _finding(
+                        evidence,
+                        f"{_MOMENT[moment]} the {role} of {guest} {standby} is {wanted}",
+                        ("expect", "netdevs", moment, guest, standby, role),
+                        judge_role(evidence, moment, guest, standby, role, wanted),
+                    )
+    for number, chain in enumerate(expect.order):
+        yield _finding(
+            evidence, ", then ".join(str(event) for event in chain),
+            ("expect", "order", number), judge_chain(evidence, chain),
+        )
+    for key, bounds in expect.streams.items():
+        names = list(evidence.bound.traffic) if key == EVERY_STREAM else [key]
+        for metric in ("lost", "reordered", "duplicates"):
+            bound = getattr(bounds, metric)
+            if bound is None:
+                continue
+            for name in names:
+                yield _finding(
+                    evidence, f"stream {name}: {metric} {bound}",
+                    ("expect", "streams", key, metric),
+                    judge_bound(evidence, name, metric, bound),
+                )
+
+
+def _invariants(evidence: Evidence) -> Iterator[Finding]:
+    """What holds in every run, whether a case says it or not."""
+    if not evidence.migrations:
+        return
+    roles: tuple[Literal["source", "destination"], ...] = ("source", "destination")
+    for role in roles:
+        versions, judged = judge_grammar(evidence, role)
+        yield Finding(
+            f"the {role}'s migration states follow the grammar of QEMU {versions}",
+            f"invariants.migration-states.{role}", "", judged.outcome, judged.reason,
+        )

@@ -1,0 +1,175 @@
+"""The guest's netdevs by role, and as they changed over time.
+
+A failover pair is recognised by its MAC address, which its netdevs share, and by what is
+enslaved to what; the driver tells the roles apart (``net_failover`` is the master,
+``virtio_net`` the standby, anything else the primary).
+
+Neighbours: ``netdevs`` and ``order`` ask this module who is who.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.case.expect import ABSENT
+from harness.observe import LinkEvent, LinkState, Snapshot
+from harness.verdict.evidence import Pair
+from harness.verdict.moments import Moment
+
+Role = Literal["failover", "standby", "primary"]
+_MASTER, _STANDBY = "net_failover", "virtio_net"
+
+
+def role_of(link: LinkState, pair: Pair) -> Role | None:
+    """The part a netdev has in a pair, by MAC address and driver; None if it has none."""
+    if link.mac.lower() != pair.mac or link.driver is None:
+        return None
+    if link.driver == _MASTER:
+        return "failover"
+    return "standby" if link.driver == _STANDBY else "primary"
+
+
+def describe(link: LinkState) -> str:
+    """A netdev in words."""
+    parts = [link.driver or "driver unknown", link.mac]
+    if link.master:
+        parts.append(f"master {link.master}")
+    parts.append("up" if is_up(link) else f"operstate {link.operstate}")
+    return f"{link.name} ({', '.join(parts)})"
+
+
+def is_up(link: LinkState) -> bool:
+    """Operationally up; a driver that reports no operstate is believed by its carrier."""
+    return link.operstate == "up" or (link.operstate == "unknown" and link.carrier is True)
+
+
+@dataclass(frozen=True, slots=True)
+class PairView:
+    """The netdevs of one pair at one time, by role."""
+
+    links: tuple[LinkState, ...]
+    failover: tuple[LinkState, ...]
+    standby: tuple[LinkState, ...]
+    primary: tuple[LinkState, ...]
+
+    def role(self, role: Role) -> tuple[LinkState, ...]:
+        if role == "failover":
+            return self.failover
+        return self.standby if role == "standby" else self.primary
+
+
+def view(links: Iterable[LinkState], pair: Pair) -> PairView:
+    """Sort a guest's netdevs into the roles of a pair.
+
+    A netdev belongs to the pair by its MAC address, or because it is enslaved to the pair's
+    failover netdev (so that a slave with a wrong MAC address is seen, not overlooked).
+    """
+    every = tuple(links)
+    failover = tuple(link for link in every if role_of(link, pair) == "failover")
+    masters = {link.name for link in failover}
+
+    def belongs(link: LinkState) -> bool:
+        return link.mac.lower() == pair.mac or link.master in masters
+
+    slaves = [
+        link for link in every if belongs(link) and link.driver not in (_MASTER, None)
+    ]
+    return PairView(
+        links=every,
+        failover=failover,
+        standby=tuple(link for link in slaves if link.driver == _STANDBY),
+        primary=tuple(link for link in slaves if link.driver != _STANDBY),
+    )
+
+
+def wrong_with(view_: PairView, pair: Pair, role: Role, wanted: str) -> str:
+    """What is wrong with a role, in words; empty when it is as wanted."""
+    found = view_.role(role)
+    if wanted == ABSENT:
+        return f"there is {_list(found)}" if found else ""
+    if not found:
+        return f"there is none; the guest has {_list(view_.links)}"
+    if len(found) > 1:
+        return f"there are {len(found)}: {_list(found)}"
+    link = found[0]
+    wrong = []
+    if link.driver != wanted:
+        wrong.append(f"its driver is {link.driver}")
+    if link.mac.lower() != pair.mac:
+        wrong.append(f"its MAC address is not the pair's {pair.mac}")
+    if role != "failover":
+        if not view_.failover:
+            wrong.append("there is no failover netdev that could be its master")
+        elif link.master != view_.failover[0].name:
+            wrong.append(f"it is not enslaved to {view_.failover[0].name}")
+    if not is_up(link):
+        wrong.append(f"it is not up (operstate {link.operstate})")
+    return f"{describe(link)}: {', '.join(wrong)}" if wrong else ""
+
+
+def shown(view_: PairView, role: Role) -> str:
+    """The role's netdev in words, or ``absent``."""
+    return _list(view_.role(role)) if view_.role(role) else ABSENT
+
+
+def _list(links: Sequence[LinkState]) -> str:
+    return ", ".join(describe(link) for link in links) or "no netdevs"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A guest's netdevs after the start snapshot and after each link event that followed.
+
+    ``states[0]`` is the snapshot; ``states[i]`` holds after ``events[i - 1]``.
+    ``ambiguous`` names a change that may or may not be in the snapshot already.
+    """
+
+    events: tuple[Moment, ...]
+    states: tuple[tuple[LinkState, ...], ...]
+    ambiguous: str = ""
+
+
+def with_driver(events: Iterable[Moment], known: Iterable[LinkState]) -> list[LinkState]:
+    """The link of each event; a driver that a message left out is the one last known.
+
+    (A netdev's last message comes when sysfs no longer has its driver.)
+    """
+    drivers = {link.index: link.driver for link in known}
+    full: list[LinkState] = []
+    for moment in events:
+        if not isinstance(moment.fact, LinkEvent):
+            continue
+        link = moment.fact.link
+        if moment.fact.event == "added" and link.driver is None:
+            drivers.pop(link.index, None)
+        if link.driver is None:
+            link = link.model_copy(update={"driver": drivers.get(link.index)})
+        drivers[link.index] = link.driver
+        full.append(link)
+    return full
+
+
+def history(start: Snapshot, events: Sequence[Moment]) -> History:
+    """Follow a guest's netdevs from its start snapshot through its link events."""
+    table = {link.index: link for link in start.links}
+    after: list[Moment] = []
+    states = [tuple(table.values())]
+    ambiguous = ""
+    for moment, link in zip(events, with_driver(events, start.links), strict=True):
+        fact = moment.fact
+        if not isinstance(fact, LinkEvent) or fact.t_ns <= start.t_ns:
+            continue
+        gone = fact.event == "removed"
+        overlaps = moment.lo_ns <= start.t_ns + start.err_ns
+        changes = link.index in table if gone else table.get(link.index) != link
+        if overlaps and changes and not ambiguous:
+            ambiguous = f"{link.name} {fact.event} while the start snapshot was being taken"
+        if gone:
+            table.pop(link.index, None)
+        else:
+            table[link.index] = link
+        after.append(moment)
+        states.append(tuple(table.values()))
+    return History(tuple(after), tuple(states), ambiguous)

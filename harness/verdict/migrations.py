@@ -1,0 +1,97 @@
+"""Judge how migrations ended, that their states follow the grammar, and that steps worked.
+
+Neighbours: ``grammar`` knows the legal state sequences; ``judge`` makes findings.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.observe import QmpEvent
+from harness.verdict.evidence import Evidence, Migration
+from harness.verdict.grammar import TERMINAL, judge_states, parse_version
+from harness.verdict.model import Judged, Outcome, worst
+
+RoleName = Literal["source", "destination"]
+
+
+def states(
+    evidence: Evidence, migration: Migration, role: RoleName
+) -> tuple[tuple[str, str], ...]:
+    """(status, time in words) of the MIGRATION events of one side of a migration."""
+    return tuple(
+        (str(moment.fact.data.get("status")), evidence.when(moment))
+        for moment in sorted(
+            evidence.qmp(migration.guest, role), key=lambda moment: moment.rank
+        )
+        if isinstance(moment.fact, QmpEvent)
+        and moment.fact.name == "MIGRATION"
+        and migration.holds(moment)
+    )
+
+
+def host_of(evidence: Evidence, migration: Migration, role: RoleName) -> str:
+    """The host of one side of a migration, empty if it sent no event."""
+    for moment in evidence.qmp(migration.guest, role):
+        if isinstance(moment.fact, QmpEvent) and migration.holds(moment):
+            return moment.fact.host
+    return ""
+
+
+def judge_end(evidence: Evidence, wanted: str) -> Judged:
+    """Whether every migration that the case asks for ended with the wanted status."""
+    asked = sum(step.migrate is not None for step in evidence.bound.steps)
+    judged = [_end(evidence, migration, wanted) for migration in evidence.migrations]
+    if len(judged) < asked:
+        judged.append(
+            Judged(Outcome.CANNOT_TELL, f"{asked - len(judged)} of {asked} migrations never began")
+        )
+    return worst(judged)
+
+
+def _end(evidence: Evidence, migration: Migration, wanted: str) -> Judged:
+    seen = states(evidence, migration, "source")
+    if not seen:
+        return Judged(
+            Outcome.CANNOT_TELL,
+            f"step {migration.step}: no MIGRATION event of the source's QEMU was recorded",
+        )
+    status, at = seen[-1]
+    if status not in TERMINAL:
+        return Judged(
+            Outcome.CANNOT_TELL,
+            f"step {migration.step}: the source's last status is {status}, at {at}",
+        )
+    outcome = Outcome.PASSED if status == wanted else Outcome.FAILED
+    return Judged(outcome, f"step {migration.step}: {status} at {at}, says the source's QEMU")
+
+
+def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:
+    """The QEMU version(s) of one side of the migrations, and whether the states fit them."""
+    judged, versions = [], []
+    for migration in evidence.migrations:
+        host = host_of(evidence, migration, role)
+        version = evidence.qemu_versions.get((migration.guest, host), "")
+        parsed = parse_version(version)
+        versions.append(f"{parsed[0]}.{parsed[1]}" if parsed else "of unknown version")
+        words = [status for status, _ in states(evidence, migration, role)]
+        judged.append(judge_states(role, words, version))
+    return " and ".join(dict.fromkeys(versions)), worst(judged)
+
+
+def judge_steps(evidence: Evidence) -> list[tuple[int, Judged]]:
+    """The steps that did not work, by position from 0; empty when all did."""
+    wrong = []
+    for position, step in enumerate(evidence.bound.steps):
+        label = f"{position + 1} {step.verb}"
+        facts = [fact for fact in evidence.steps if fact.step == label]
+        ends = [fact for fact in facts if fact.phase == "end"]
+        if ends and ends[-1].outcome == "done":
+            continue
+        if ends:
+            reason = str(ends[-1].data.get("reason", "")) or "it says no reason"
+            wrong.append((position, Judged(Outcome.FAILED, f"step {label} failed: {reason}")))
+        else:
+            what = "began but has no recorded end" if facts else "never began"
+            wrong.append((position, Judged(Outcome.CANNOT_TELL, f"step {label} {what}")))
+    return wrong

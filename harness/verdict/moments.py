@@ -1,0 +1,123 @@
+"""When things happened, and what is known of their order.
+
+A fact's true time lies in ``t_ns`` +- ``err_ns``. What one process reported, it reported
+in order: the events of one QEMU are ordered by their place in the record, those of one
+guest's kernel by the guest's own clock, both exactly. That narrows the intervals: an event
+cannot have happened before one that its own process reported earlier.
+
+A process whose record contradicts itself (a guest's clock that ran backwards, intervals
+that exclude each other) is ``broken``: nothing is said about the order of its events.
+
+Neighbours: ``order``, ``netdevs`` and ``migrations`` compare moments; ``harness.report``
+prints them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+
+from harness.observe import Fact, LinkEvent, QmpEvent
+
+
+class Known(Enum):
+    """What is known about the order of two moments."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A fact with the narrowed interval ``lo_ns``..``hi_ns`` of its time.
+
+    ``process`` names who reported it in order ("" if nobody did), ``rank`` its place there.
+    """
+
+    fact: Fact
+    process: str
+    rank: int
+    lo_ns: int
+    hi_ns: int
+    broken: bool = False
+
+    @property
+    def t_ns(self) -> int:
+        return self.fact.t_ns
+
+
+def compare(one: Moment, other: Moment) -> Known:
+    """Whether ``one`` happened before ``other``, after it, or nobody can know."""
+    if one.broken or other.broken:
+        return Known.UNKNOWN
+    if one.process and one.process == other.process:
+        if one.rank == other.rank:
+            return Known.UNKNOWN
+        return Known.BEFORE if one.rank < other.rank else Known.AFTER
+    if one.hi_ns < other.lo_ns:
+        return Known.BEFORE
+    if other.hi_ns < one.lo_ns:
+        return Known.AFTER
+    return Known.UNKNOWN
+
+
+def _process(fact: Fact) -> str:
+    if isinstance(fact, QmpEvent):
+        return f"QEMU of {fact.guest} on {fact.host}"
+    if isinstance(fact, LinkEvent):
+        return f"kernel of {fact.guest}"
+    return ""
+
+
+def _narrowed(process: str, facts: list[Fact]) -> list[Moment]:
+    """Moments of one process's facts, which are in the order of the record."""
+    broken = any(
+        isinstance(early, LinkEvent) and isinstance(late, LinkEvent)
+        and late.guest_ns < early.guest_ns
+        for early, late in pairwise(facts)
+    )
+    lows: list[int] = []
+    for fact in facts:
+        low = fact.t_ns - fact.err_ns
+        lows.append(max(low, lows[-1]) if lows else low)
+    highs: list[int] = []
+    for fact in reversed(facts):
+        high = fact.t_ns + fact.err_ns
+        highs.append(min(high, highs[-1]) if highs else high)
+    highs.reverse()
+    broken = broken or any(low > high for low, high in zip(lows, highs, strict=True))
+    return [
+        Moment(fact, process, rank, low, high, broken)
+        for rank, (fact, low, high) in enumerate(zip(facts, lows, highs, strict=True))
+    ]
+
+
+def moments_of(facts: Iterable[Fact]) -> tuple[Moment, ...]:
+    """Every fact as a moment, by nominal time (ties in the order of the record)."""
+    by_process: dict[str, list[Fact]] = defaultdict(list)
+    alone: list[Moment] = []
+    for fact in facts:
+        if process := _process(fact):
+            by_process[process].append(fact)
+        else:
+            low, high = fact.t_ns - fact.err_ns, fact.t_ns + fact.err_ns
+            alone.append(Moment(fact, "", 0, low, high))
+    for process, members in by_process.items():
+        alone += _narrowed(process, members)
+    return tuple(sorted(alone, key=lambda moment: (moment.t_ns, moment.rank)))
+
+
+def seconds(t_ns: int, zero_ns: int) -> str:
+    """A time as a reader sees it: seconds since the run's first fact."""
+    return f"{(t_ns - zero_ns) / 1e9:+.3f}s"
+
+
+def when(moment: Moment, zero_ns: int) -> str:
+    """A moment's time with the half-width of its error, where there is one."""
+    error = moment.fact.err_ns
+    tail = f"±{error / 1e6:.1f}ms" if error else ""
+    return seconds(moment.t_ns, zero_ns) + tail

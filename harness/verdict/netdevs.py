@@ -1,0 +1,198 @@
+"""Judge what the guest's netdevs look like at a moment.
+
+``start`` and ``end`` are the guest's own answers at those times. ``precopy`` is followed
+from the start snapshot through the guest's link events, over the whole time from the
+source's `MIGRATION active` to its STOP: what certainly held then has to be as expected,
+and what may have held (because the errors overlap a border) decides nothing.
+
+At ``end`` there are two witnesses, the snapshot and the events; where they disagree
+nothing is told.
+
+Neighbours: ``links`` sorts netdevs into roles; ``judge`` makes findings of the judgements.
+"""
+
+from __future__ import annotations
+
+from harness.case.expect import ABSENT
+from harness.observe import LinkState, QmpEvent
+from harness.verdict.evidence import Evidence, Migration, Pair
+from harness.verdict.links import History, PairView, Role, history, shown, view, wrong_with
+from harness.verdict.model import Judged, Outcome, worst
+from harness.verdict.moments import Known, Moment, compare, seconds
+
+
+def judge_role(
+    evidence: Evidence, moment: str, guest: str, standby: str, role: Role, wanted: str
+) -> Judged:
+    """Whether one role of one pair is as wanted at ``start``, ``precopy`` or ``end``."""
+    pair = evidence.pair(guest, standby)
+    if pair is None:
+        return Judged(Outcome.CANNOT_TELL, f"the plan has no failover pair {standby} of {guest}")
+    if moment == "precopy":
+        migrations = [one for one in evidence.migrations if one.guest == guest]
+        if not migrations:
+            return Judged(Outcome.CANNOT_TELL, f"no migration of {guest} began")
+        return worst(_precopy(evidence, one, pair, role, wanted) for one in migrations)
+    judged = _snapshot(evidence, moment, pair, role, wanted)
+    if moment == "end" and judged.outcome is not Outcome.CANNOT_TELL:
+        return _second_witness(evidence, pair, role) or judged
+    return judged
+
+
+def _snapshot(evidence: Evidence, moment: str, pair: Pair, role: Role, wanted: str) -> Judged:
+    snapshot = evidence.snapshot(pair.guest, moment)
+    if snapshot is None:
+        return Judged(
+            Outcome.CANNOT_TELL, f"{pair.guest} was not asked for its netdevs at the {moment}"
+        )
+    found = view(snapshot.links, pair)
+    at = f"{pair.guest}'s snapshot at {seconds(snapshot.t_ns, evidence.zero_ns)}"
+    if wrong := wrong_with(found, pair, role, wanted):
+        return Judged(Outcome.FAILED, f"{at}: {wrong}")
+    return Judged(Outcome.PASSED, f"{at}: {shown(found, role)}")
+
+
+def _same(one: tuple[LinkState, ...], other: tuple[LinkState, ...]) -> bool:
+    def key(link: LinkState) -> tuple[object, ...]:
+        return link.index, link.driver, link.mac.lower(), link.master
+
+    return sorted(map(repr, map(key, one))) == sorted(map(repr, map(key, other)))
+
+
+def _second_witness(evidence: Evidence, pair: Pair, role: Role) -> Judged | None:
+    """Cannot tell if the link events lead to another end than the end snapshot shows."""
+    start = evidence.snapshot(pair.guest, "start")
+    end = evidence.snapshot(pair.guest, "end")
+    if start is None or end is None:
+        return None
+    past = history(start, [m for m in evidence.links(pair.guest) if m.t_ns <= end.t_ns])
+    derived = view(past.states[-1], pair)
+    found = view(end.links, pair)
+    if _same(derived.role(role), found.role(role)):
+        return None
+    # An event that came with the end snapshot may be missing on either side of it.
+    borderline = [
+        m for m in evidence.links(pair.guest)
+        if m.lo_ns <= end.t_ns + end.err_ns and m.hi_ns >= end.t_ns - end.err_ns
+    ]
+    why = (
+        "a netdev changed while the snapshot was being taken"
+        if borderline
+        else "the record of one of them is incomplete"
+    )
+    return Judged(
+        Outcome.CANNOT_TELL,
+        f"two witnesses disagree at the end: the snapshot shows {shown(found, role)}, "
+        f"{pair.guest}'s link events lead to {shown(derived, role)}; {why}",
+    )
+
+
+def _border(
+    evidence: Evidence, migration: Migration, status: str = "", name: str = ""
+) -> Moment | None:
+    """The source's first MIGRATION ``status``, or first event ``name``, in a migration."""
+    for moment in evidence.qmp(migration.guest, "source"):
+        fact = moment.fact
+        if not isinstance(fact, QmpEvent) or not migration.holds(moment):
+            continue
+        if status and fact.name == "MIGRATION" and fact.data.get("status") == status:
+            return moment
+        if name and fact.name == name:
+            return moment
+    return None
+
+
+def _precopy(
+    evidence: Evidence, migration: Migration, pair: Pair, role: Role, wanted: str
+) -> Judged:
+    active = _border(evidence, migration, status="active")
+    if active is None:
+        return Judged(
+            Outcome.CANNOT_TELL,
+            f"step {migration.step}: the source never reported MIGRATION active, "
+            "so there was no precopy",
+        )
+    start = evidence.snapshot(pair.guest, "start")
+    if start is None:
+        return Judged(
+            Outcome.CANNOT_TELL, f"{pair.guest} was not asked for its netdevs at the start"
+        )
+    if not evidence.links(pair.guest):
+        return Judged(Outcome.CANNOT_TELL, f"{pair.guest}'s monitor recorded no link events")
+    past = history(start, evidence.links(pair.guest))
+    if past.ambiguous:
+        return Judged(Outcome.CANNOT_TELL, past.ambiguous)
+    stop = _border(evidence, migration, name="STOP")
+    return _over(evidence, past, active, stop, pair, role, wanted)
+
+
+def _over(
+    evidence: Evidence, past: History, active: Moment, stop: Moment | None,
+    pair: Pair, role: Role, wanted: str,
+) -> Judged:
+    """Judge every state of the netdevs from ``active`` to ``stop``.
+
+    The state after the first k events held in between certainly if k lies between the
+    events possibly before ``active`` and those certainly before ``stop``.
+    """
+    def before(event: Moment, border: Moment | None, *, surely: bool) -> bool:
+        if border is None:
+            return True
+        known = compare(event, border)
+        return known is Known.BEFORE or (not surely and known is Known.UNKNOWN)
+
+    first = sum(before(event, active, surely=True) for event in past.events)
+    settled = sum(before(event, active, surely=False) for event in past.events)
+    last = sum(before(event, stop, surely=True) for event in past.events)
+    latest = sum(before(event, stop, surely=False) for event in past.events)
+    borders = (
+        f"precopy from {evidence.when(active)} (source active) to "
+        + (f"{evidence.when(stop)} (source STOP)" if stop else "the end of the record")
+    )
+    doubts = []
+    for number in range(first, max(latest, first) + 1):
+        wrong = wrong_with(view(past.states[number], pair), pair, role, wanted)
+        if not wrong:
+            continue
+        since = _since(evidence, past, number, role)
+        if settled <= number <= last:
+            return Judged(Outcome.FAILED, f"{borders}: {wrong}, {since}")
+        doubts.append(
+            f"{borders}: {wrong}, {since}, and whether that still held then is closer than "
+            "the errors of the two clocks"
+        )
+    if doubts:
+        return Judged(Outcome.CANNOT_TELL, doubts[0])
+    found = shown(view(past.states[settled], pair), role)
+    reason = f"{borders}: {found}"
+    if wanted == ABSENT:
+        reason += ", " + _since(evidence, past, settled, role)
+    return Judged(Outcome.PASSED, reason)
+
+
+def _since(evidence: Evidence, past: History, number: int, role: Role) -> str:
+    """Since when the state after ``number`` events holds, and who says so."""
+    if not number:
+        return "as in the start snapshot"
+    event = past.events[number - 1]
+    kind = getattr(event.fact, "event", "")
+    name = getattr(getattr(event.fact, "link", None), "name", "")
+    return f"last link event {name} {kind} at {evidence.when(event)}"
+
+
+def pair_at(evidence: Evidence, moment: str, pair: Pair) -> PairView | None:
+    """A pair's netdevs at ``start``, ``precopy`` (of the first migration) or ``end``.
+
+    For people to look at; None when it is not known.
+    """
+    if moment != "precopy":
+        snapshot = evidence.snapshot(pair.guest, moment)
+        return view(snapshot.links, pair) if snapshot else None
+    start = evidence.snapshot(pair.guest, "start")
+    for migration in evidence.migrations:
+        active = _border(evidence, migration, status="active")
+        if migration.guest == pair.guest and start and active and evidence.links(pair.guest):
+            past = history(start, evidence.links(pair.guest))
+            settled = sum(compare(event, active) is not Known.AFTER for event in past.events)
+            return view(past.states[settled], pair)
+    return None

@@ -1,0 +1,194 @@
+"""Netlink work by the agent: really made in a namespace, and really gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from harness.reach.deadline import Deadline
+from harness.reach.local import NamespaceMachine
+from harness.reach.sandbox import NetNamespace, Sandbox
+from harness.reach.wire import AgentRefused
+
+MAC = "52:54:00:00:00:01"
+
+
+def netdevs(sandbox: Sandbox, space: NetNamespace) -> set[str]:
+    """What the kernel itself says is there (not what the agent says)."""
+    process = sandbox.popen(space, ["ls", "/sys/class/net"], stdout=subprocess.PIPE)
+    text, _ = process.outer.communicate(timeout=10)
+    return set(text.decode().split()) - {"lo"}
+
+
+@pytest.fixture
+def space(sandbox: Sandbox) -> NetNamespace:
+    return sandbox.namespace("alpha")
+
+
+def test_a_bridge_has_no_spanning_tree_no_forward_delay_and_no_snooping(
+    machine: NamespaceMachine,
+) -> None:
+    machine.links.create_bridge("brd", mtu=1400)  # `ip` would take the name for a keyword
+    options = {
+        key: machine.read_text(f"/sys/class/net/brd/bridge/{key}").strip()
+        for key in ("stp_state", "forward_delay", "multicast_snooping")
+    }
+    assert options == {"stp_state": "0", "forward_delay": "0", "multicast_snooping": "0"}
+    link = machine.links.get("brd")
+    assert link is not None
+    assert (link.kind, link.mtu, link.up) == ("bridge", 1400, False)
+
+
+def test_a_tap_joins_a_bridge_and_comes_up(machine: NamespaceMachine) -> None:
+    machine.links.create_bridge("br0")
+    machine.links.create_tap("tap0")
+    machine.links.set("tap0", master="br0", up=True, mac=MAC)
+    link = machine.links.get("tap0")
+    assert link is not None
+    assert (link.kind, link.master, link.up, link.mac) == ("tun", "br0", True, MAC)
+    machine.links.set("tap0", master="")
+    link = machine.links.get("tap0")
+    assert link is not None
+    assert link.master is None
+
+
+def test_a_tap_has_the_flags_that_qemu_opens_it_with(machine: NamespaceMachine) -> None:
+    machine.links.create_tap("one")
+    machine.links.create_tap("many", queues=4)
+    flags = [
+        int(machine.read_text(f"/sys/class/net/{name}/tun_flags"), 16) for name in ("one", "many")
+    ]
+    # TAP | NO_PI | VNET_HDR | PERSIST(0x0800), and MULTI_QUEUE; see linux/if_tun.h
+    assert [flag & 0x5902 for flag in flags] == [0x5802, 0x5902]
+
+
+def test_the_far_end_of_a_veth_pair_is_in_the_other_namespace(
+    sandbox: Sandbox, machine: NamespaceMachine, space: NetNamespace
+) -> None:
+    beta = sandbox.namespace("beta")
+    machine.links.create_veth("v0", "eth0", peer_pid=beta.pid_inside, peer_mac=MAC, mtu=1400)
+    assert netdevs(sandbox, space) == {"v0"}
+    with NamespaceMachine(sandbox, beta) as other:
+        link = other.links.find(mac=MAC)
+        assert (link.name, link.mtu) == ("eth0", 1400)
+        other.links.add_address("eth0", "10.9.0.2/24")
+        other.links.add_address("eth0", "fd00::2/64")
+        other.links.set("eth0", up=True)
+        machine.links.add_address("v0", "10.9.0.1/24")
+        machine.links.set("v0", up=True)
+        machine.links.add_neighbour("v0", "10.9.0.9", "52:54:00:00:00:09")
+        assert "10.9.0.2" in other.run(["ip", "-4", "addr", "show", "eth0"]).stdout
+        # usable at once: an address under duplicate address detection could not be bound
+        other.run(["python3", "-c", "import socket; socket.socket(10, 2).bind(('fd00::2', 0))"])
+        assert "52:54:00:00:00:09 PERMANENT" in machine.run(["ip", "neigh"]).stdout
+
+
+def test_forwarding_entries_are_added_moved_and_removed(machine: NamespaceMachine) -> None:
+    machine.links.create_bridge("br0")
+    for name in ("tap0", "tap1"):
+        machine.links.create_tap(name)
+        machine.links.set(name, master="br0", up=True)
+    machine.links.add_fdb("tap0", MAC)
+    machine.links.add_fdb("tap1", MAC)  # the guest's traffic moved to the other port
+    entries = machine.links.fdb(MAC)
+    assert [(e.name, e.master, e.static) for e in entries] == [("tap1", "br0", True)]
+    machine.links.delete_fdb("tap1", MAC)
+    machine.links.delete_fdb("tap1", MAC)  # not there any more: no error
+    assert machine.links.fdb(MAC) == ()
+
+
+def test_netem_is_set_and_cleared_or_the_kernel_is_said_to_lack_it(
+    machine: NamespaceMachine,
+) -> None:
+    machine.links.create_bridge("br0")
+    try:
+        machine.links.set_netem("br0", delay_s=0.01, loss=0.1, rate_bit=10_000_000)
+    except AgentRefused as error:
+        assert str(error) == "alpha: netem on br0: this kernel has no netem (sch_netem)"
+        assert error.kind == "missing"
+        return
+    assert "netem" in machine.links.qdiscs("br0")
+    machine.links.clear_netem("br0")
+    machine.links.clear_netem("br0")
+    assert "netem" not in machine.links.qdiscs("br0")
+
+
+def test_all_is_gone_after_the_machine_was_closed(sandbox: Sandbox, space: NetNamespace) -> None:
+    machine = NamespaceMachine(sandbox, space)
+    machine.links.create_bridge("br0")
+    machine.links.create_tap("tap0")
+    machine.links.set("tap0", master="br0", up=True)
+    machine.links.add_fdb("tap0", MAC)
+    machine.links.create_veth("v0", "v1")
+    scratch = machine.scratch
+    machine.write_file(f"{scratch}/file", b"x")
+    assert netdevs(sandbox, space) == {"br0", "tap0", "v0", "v1"}
+    machine.close()
+    assert netdevs(sandbox, space) == set()
+    assert not space.path(scratch).exists()
+
+
+def test_all_is_gone_after_the_connection_was_cut(sandbox: Sandbox, space: NetNamespace) -> None:
+    machine = NamespaceMachine(sandbox, space)
+    machine.links.create_bridge("br0")
+    machine.links.create_tap("tap0")
+    scratch = machine.scratch
+    assert space.path(scratch).is_dir()
+    machine.wire.close()  # end of input, as when the harness was killed
+    assert machine.wire.join(Deadline(10))
+    assert netdevs(sandbox, space) == set()
+    assert not space.path(scratch).exists()
+
+
+def test_deleting_early_leaves_nothing_to_undo_and_a_second_time_is_no_error(
+    machine: NamespaceMachine,
+) -> None:
+    machine.links.create_tap("tap0")
+    machine.links.delete("tap0")
+    machine.links.delete("tap0")
+    assert machine.links.get("tap0") is None
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (lambda m: m.links.set("nope", up=True), "alpha: set netdev nope: no netdev 'nope'"),
+        (
+            lambda m: [m.links.create_bridge("br0"), m.links.create_bridge("br0")],
+            "alpha: create bridge br0: File exists",
+        ),
+        (
+            lambda m: [m.links.create_tap("t0"), m.links.create_tap("t0")],
+            "alpha: create tap t0: a netdev of this name exists",
+        ),
+        (
+            lambda m: m.links.create_tap("a-name-of-17-char"),
+            "alpha: create tap a-name-of-17-char: the name is longer than 15 octets",
+        ),
+        (
+            lambda m: m.links.set_vf_mac("lo", 0, MAC),
+            f"alpha: set MAC {MAC} of VF 0 of lo: Operation not supported",
+        ),
+        (
+            lambda m: m.links.add_address("lo", "10.0.0.300/8"),
+            "alpha: address_add: ",
+        ),
+    ],
+)
+def test_a_refusal_says_which_machine_which_netdev_and_why(
+    machine: NamespaceMachine, work: object, message: str
+) -> None:
+    with pytest.raises(AgentRefused) as caught:
+        work(machine)  # type: ignore[operator]
+    assert str(caught.value).startswith(message)
+
+
+def test_a_failed_creation_does_not_remove_what_another_made(machine: NamespaceMachine) -> None:
+    machine.run(["ip", "link", "add", "there", "type", "bridge"])
+    with pytest.raises(AgentRefused, match="File exists"):
+        machine.links.create_bridge("there")
+    machine.close()
+    # the machine is closed: ask the kernel
+    assert "there" in os.listdir(machine.space.path("/sys/class/net"))

@@ -1,0 +1,185 @@
+"""The reports show what was found, in words that do not change by accident."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.observe import Accelerator, Note
+from harness.record import QemuVersion, RunInfo, Versions
+from harness.report import (
+    JudgedRun,
+    Result,
+    junit,
+    reasons,
+    render,
+    result_of,
+    result_schema,
+    timeline,
+)
+from harness.verdict import judge
+from tests.verdict.story import Story, qmp, step
+from tests.verdict.test_netdevs import WHOLE
+from tests.verdict.test_streams import inbound, metrics
+
+EXPECT = WHOLE + '  streams: {inbound: {lost: "<= 2", reordered: 0}}\n'
+
+
+def run(folder: pathlib.Path, *, expect: str = EXPECT) -> JudgedRun:
+    story = Story(folder, expect, streams={"inbound": inbound(metrics(lost=(3, 4, 9)))})
+    story.facts["accelerator"] = Accelerator(
+        t_ns=0, machine="g1@alpha", accelerator="tcg", evidence="a tiny guest booted"
+    )
+    story.facts["migrate ends"] = step(2030, "1 migrate", "end", "done").model_copy(
+        update={"data": {"query-migrate": {
+            "status": "completed", "downtime": 21, "total-time": 1021, "setup-time": 249,
+        }}}
+    )
+    evidence = story.evidence()
+    info = RunInfo(
+        claim=evidence.bound.case.claim, case_file="testcases/a.yaml",
+        topology_file="topologies/b.yaml", variant="lab", started="2026-11-21T10:00:00+00:00",
+    )
+    versions = Versions(
+        harness="0.1.0", kernels={"g1": "6.12.107"},
+        qemu=(QemuVersion(guest="g1", host="alpha", version="10.0.13"),
+              QemuVersion(guest="g1", host="beta", version="10.0.13")),
+    )
+    return JudgedRun(info, versions, evidence, judge(evidence))
+
+
+GOLDEN = """\
+FAILED: a guest keeps its traffic
+  case testcases/a.yaml, topology topologies/b.yaml (lab), 2026-11-21T10:00:00+00:00
+  12 passed, 1 failed
+
+Expectations
+  PASSED       at the start the failover of g1 net1 is net_failover  [case.yaml:11]
+  PASSED       at the start the standby of g1 net1 is virtio_net  [case.yaml:11]
+  PASSED       at the start the primary of g1 net1 is e1000e  [case.yaml:11]
+  PASSED       during precopy the failover of g1 net1 is net_failover  [case.yaml:12]
+  PASSED       during precopy the standby of g1 net1 is virtio_net  [case.yaml:12]
+  PASSED       during precopy the primary of g1 net1 is absent  [case.yaml:12]
+  PASSED       at the end the failover of g1 net1 is net_failover  [case.yaml:13]
+  PASSED       at the end the standby of g1 net1 is virtio_net  [case.yaml:13]
+  PASSED       at the end the primary of g1 net1 is e1000e  [case.yaml:13]
+  FAILED       stream inbound: lost <= 2  [case.yaml:14]
+               3 of 1000 sent (0.3%)
+  PASSED       stream inbound: reordered == 0  [case.yaml:14]
+  PASSED       the source's migration states follow the grammar of QEMU 10.0
+  PASSED       the destination's migration states follow the grammar of QEMU 10.0
+
+Netdevs, as the guest sees them
+  guest  pair  moment   host   failover              standby                 primary
+  g1     net1  start    alpha  eth0 net_failover up  eth0nsby virtio_net up  eth1 e1000e up
+  g1     net1  precopy  alpha  eth0 net_failover up  eth0nsby virtio_net up  absent
+  g1     net1  end      beta   eth0 net_failover up  eth0nsby virtio_net up  eth1 e1000e up
+
+Streams
+  stream   from    to  protocol   sent  received  lost  loss  longest loss  reordered  \
+duplicates  interruption  by loss
+  inbound  client  g1  udp        1000  997       3     0.3%  2             0          \
+0           2.0ms         3.0ms
+  echo     client  g1  icmp-echo  ?     ?         ?     ?     ?             ?          \
+?           ?             ?
+  inbound: 1000/s of 128 octets, waiting time 2s, rate tolerance 5%, largest gap between two \
+sends 1.0ms
+  echo: 100/s of 64 octets, waiting time 2s, rate tolerance 5%
+    nothing can be told of echo: the stream left no record
+
+Migrations
+  step 1 migrate: g1 from alpha to beta, downtime 21ms, total 1021ms, set-up 249ms
+    source       setup wait-unplug active device completed
+    destination  setup active completed
+
+Machines
+  g1@alpha: accelerator tcg (a tiny guest booted)
+  g1 on alpha: QEMU 10.0.13
+  g1 on beta: QEMU 10.0.13
+  g1: kernel 6.12.107
+  harness 0.1.0
+
+Run directory: runs/1
+"""
+
+
+def test_the_report_for_people(tmp_path: pathlib.Path) -> None:
+    text = render(result_of(run(tmp_path)), pathlib.Path("runs/1"))
+
+    assert text.replace(f"{tmp_path}/", "") == GOLDEN
+
+
+def test_a_failed_test_shows_only_what_did_not_pass(tmp_path: pathlib.Path) -> None:
+    text = reasons(result_of(run(tmp_path)))
+
+    assert text.replace(f"{tmp_path}/", "") == (
+        "FAILED: a guest keeps its traffic (lab)\n"
+        "  FAILED       stream inbound: lost <= 2  [case.yaml:14]\n"
+        "               3 of 1000 sent (0.3%)\n"
+    )
+
+
+def test_the_json_reads_back_and_is_the_same_every_time(tmp_path: pathlib.Path) -> None:
+    result = result_of(run(tmp_path))
+
+    text = result.to_json()
+
+    assert text == result_of(run(tmp_path)).to_json()
+    assert Result.model_validate_json(text) == result
+    told = json.loads(text)
+    assert told["schema"] == 1
+    assert (told["outcome"], told["exit_code"]) == ("failed", 1)
+    assert told["streams"][0]["lost"] == 3
+    assert told["streams"][0]["loss_ratio"] == 0.003
+    assert told["streams"][1]["lost"] is None
+    assert told["migrations"][0]["downtime_ms"] == 21
+
+
+def test_every_key_of_the_json_is_in_its_schema(tmp_path: pathlib.Path) -> None:
+    told = json.loads(result_of(run(tmp_path)).to_json())
+
+    assert set(told) == set(result_schema()["properties"])
+
+
+def test_junit_counts_what_cannot_be_told_as_an_error(tmp_path: pathlib.Path) -> None:
+    result = result_of(run(tmp_path, expect="  streams: {inbound: {lost: 0}, echo: {lost: 0}}\n"))
+
+    suite = ElementTree.fromstring(junit([result])).find("testsuite")
+
+    assert suite is not None
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "4", "failures": "1", "errors": "1", "skipped": "0"}
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert failure.get("message") == "3 of 1000 sent (0.3%)"
+
+
+@pytest.mark.parametrize("odd", ["\x00\x1b[31m", "<&\"'>", "\ud800"])
+def test_junit_is_valid_xml_whatever_a_reason_says(odd: str, tmp_path: pathlib.Path) -> None:
+    result = result_of(run(tmp_path))
+    finding = result.findings[9].model_copy(update={"reason": f"it said {odd}"})
+
+    text = junit([result.model_copy(update={"findings": (finding,)})])
+
+    assert ElementTree.fromstring(text.encode()).find("testsuite/testcase/failure") is not None
+
+
+def test_the_timeline_has_one_line_a_fact_in_the_order_of_time(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, WHOLE)
+    story.facts |= {
+        "late": qmp(2000.5, "source", "MIGRATION_PASS", err=0.25, **{"pass": 2}),
+        "note": Note(t_ns=1, text="the lab is up"),
+    }
+
+    lines = timeline(story.evidence()).splitlines()
+
+    assert len(lines) == len(story.facts)
+    assert lines[1] == "     +0.000s               harness                the lab is up"
+    unplug = "     +1.002s               source g1@alpha        UNPLUG_PRIMARY device-id=hostdev0"
+    assert unplug in lines
+    assert "     +2.001s     ±0.250ms  source g1@alpha        MIGRATION_PASS pass=2" in lines
+    assert "     +2.510s               guest g1               link enslaved: eth1 (e1000e, " \
+        "52:54:00:6f:55:cc, master eth0, operstate down)" in lines

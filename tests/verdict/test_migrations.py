@@ -1,0 +1,193 @@
+"""How migrations end, the grammar of their states, and steps that did not work."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Literal
+
+import pytest
+
+from harness.verdict import Finding, Outcome, Verdict, judge
+from harness.verdict.grammar import GRAMMARS, TERMINAL, judge_states, parse_version
+from harness.verdict.model import conclude
+from tests.verdict.story import Story, status, step
+
+COMPLETED = "  migration: completed\n"
+
+
+def of(verdict: Verdict, path: str) -> Finding:
+    return next(one for one in verdict.findings if one.path == path)
+
+
+def test_a_completed_migration_passes_with_the_time_and_the_witness(
+    tmp_path: pathlib.Path,
+) -> None:
+    found = of(judge(Story(tmp_path, COMPLETED).evidence()), "expect.migration")
+
+    assert found.outcome is Outcome.PASSED
+    assert found.reason == "step 1 migrate: completed at +2.022s, says the source's QEMU"
+
+
+def test_another_end_than_the_wanted_one_fails(tmp_path: pathlib.Path) -> None:
+    found = of(judge(Story(tmp_path, "  migration: failed\n").evidence()), "expect.migration")
+
+    assert found.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("missing", [("s completed",), (
+    "s setup", "s wait-unplug", "s active", "s device", "s completed", "unplug", "stop"),
+    ("migrate begins",)])
+def test_an_end_that_nobody_recorded_cannot_be_told(
+    missing: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    story = Story(tmp_path, COMPLETED)
+    for name in missing:
+        del story.facts[name]
+
+    assert of(judge(story.evidence()), "expect.migration").outcome is Outcome.CANNOT_TELL
+
+
+SOURCE = "invariants.migration-states.source"
+
+
+def test_the_states_are_checked_in_every_run(tmp_path: pathlib.Path) -> None:
+    verdict = judge(Story(tmp_path, COMPLETED).evidence())
+
+    found = of(verdict, SOURCE)
+    assert found.outcome is Outcome.PASSED
+    assert found.expectation == "the source's migration states follow the grammar of QEMU 10.0"
+    assert of(verdict, "invariants.migration-states.destination").outcome is Outcome.PASSED
+
+
+def test_a_state_that_the_version_does_not_have_fails_the_case(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, COMPLETED)
+    del story.facts["s device"]
+
+    verdict = judge(story.evidence())
+
+    assert verdict.outcome is Outcome.FAILED
+    assert of(verdict, SOURCE).reason == (
+        "states setup, wait-unplug, active, completed: after active came completed, "
+        "QEMU 10.0 allows cancelling or device or failed or pre-switchover"
+    )
+
+
+def test_without_a_version_the_grammar_cannot_be_told(tmp_path: pathlib.Path) -> None:
+    verdict = judge(Story(tmp_path, COMPLETED, versions={}).evidence())
+
+    assert of(verdict, SOURCE).outcome is Outcome.CANNOT_TELL
+    assert verdict.outcome is Outcome.CANNOT_TELL
+
+
+PASS, FAIL, UNTOLD = Outcome.PASSED, Outcome.FAILED, Outcome.CANNOT_TELL
+
+
+@pytest.mark.parametrize(("version", "role", "states", "outcome"), [
+    ("7.2.22", "source", "setup wait-unplug active completed", PASS),
+    ("9.2.4", "source", "setup active completed", PASS),
+    ("9.2.4", "source", "setup active device completed", FAIL),
+    ("9.2.4", "source", "setup active pre-switchover device completed", PASS),
+    ("10.0.13 (Debian 1:10.0.13)", "source", "setup wait-unplug active device completed", PASS),
+    ("10.0.13", "source", "setup active pre-switchover device completed", PASS),
+    ("10.0.13", "source", "setup active completed", FAIL),
+    ("10.0.13", "source", "setup wait-unplug active failed", PASS),
+    ("10.0.13", "source", "setup wait-unplug cancelling cancelled", PASS),
+    ("10.0.13", "source", "setup wait-unplug cancelled", FAIL),
+    ("10.0.13", "source", "setup active failing failed", FAIL),
+    ("11.1.0", "source", "setup active failing failed", PASS),
+    ("11.1.0", "source", "setup active failing completed", FAIL),
+    ("10.0.13", "source", "setup active device postcopy-device postcopy-active completed", FAIL),
+    ("10.2.0", "source", "setup active device postcopy-device postcopy-active completed", PASS),
+    ("10.0.13", "source", "active device completed", FAIL),
+    ("10.0.13", "source", "setup active device completed completed", FAIL),
+    ("10.0.13", "source", "setup wait-unplug", UNTOLD),
+    ("10.0.13", "source", "", UNTOLD),
+    ("6.2.0", "source", "setup active completed", UNTOLD),
+    ("nonsense", "source", "setup active completed", UNTOLD),
+    ("12.0.0", "source", "setup active device completed", PASS),
+    ("12.0.0", "source", "setup active landing completed", UNTOLD),
+    ("10.0.13", "destination", "setup active completed", PASS),
+    ("10.0.13", "destination", "setup completed", FAIL),
+    ("10.0.13", "destination", "setup active failed", PASS),
+])
+def test_the_grammar_of_each_version(
+    version: str, role: Literal["source", "destination"], states: str, outcome: Outcome
+) -> None:
+    assert judge_states(role, states.split(), version).outcome is outcome
+
+
+def test_every_state_of_every_grammar_leads_to_an_end() -> None:
+    for grammar in GRAMMARS:
+        for automaton in (grammar.source, grammar.destination):
+            ending = set(TERMINAL)
+            while True:
+                more = {state for state, after in automaton.items() if after & ending} - ending
+                if not more:
+                    break
+                ending |= more
+            assert set(automaton) <= ending
+
+
+def test_a_version_is_read_from_what_qemu_says() -> None:
+    assert parse_version("10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)") == (10, 0)
+    assert parse_version("") is None
+
+
+def test_a_step_that_failed_fails_the_case_with_its_reason(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, COMPLETED)
+    story.facts["wait ends"] = step(2610, "2 wait", "end", "failed").model_copy(
+        update={"data": {"reason": "the primary of net1 was not up within 60s"}}
+    )
+
+    found = of(judge(story.evidence()), "steps[1]")
+
+    assert found.outcome is Outcome.FAILED
+    assert found.reason == "step 2 wait failed: the primary of net1 was not up within 60s"
+
+
+@pytest.mark.parametrize(("missing", "reason"), [
+    (("wait ends",), "step 2 wait began but has no recorded end"),
+    (("wait begins", "wait ends"), "step 2 wait never began"),
+])
+def test_a_run_that_broke_off_cannot_be_told(
+    missing: tuple[str, ...], reason: str, tmp_path: pathlib.Path
+) -> None:
+    story = Story(tmp_path, COMPLETED)
+    for name in missing:
+        del story.facts[name]
+
+    verdict = judge(story.evidence())
+
+    assert verdict.outcome is Outcome.CANNOT_TELL
+    assert of(verdict, "steps[1]").reason == reason
+
+
+def test_a_second_setup_starts_no_second_migration(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, COMPLETED)
+    story.facts["odd"] = status(2100, "source", "setup")
+
+    assert of(judge(story.evidence()), SOURCE).outcome is Outcome.FAILED
+
+
+def test_a_case_that_expects_nothing_never_passes(tmp_path: pathlib.Path) -> None:
+    verdict = judge(Story(tmp_path, "  order: []\n").evidence())
+
+    assert verdict.outcome is Outcome.CANNOT_TELL
+    assert verdict.exit_code == 4
+    assert verdict.findings[-1].reason == (
+        "it states no expectation, so the run shows nothing"
+    )
+
+
+@pytest.mark.parametrize(("outcomes", "outcome", "code"), [
+    ([PASS], PASS, 0), ([PASS, FAIL], FAIL, 1), ([PASS, UNTOLD], UNTOLD, 4),
+    ([UNTOLD, FAIL, PASS], FAIL, 1), ([], UNTOLD, 4),
+])
+def test_failed_comes_before_cannot_tell_before_passed(
+    outcomes: list[Outcome], outcome: Outcome, code: int
+) -> None:
+    findings = [Finding("x", "expect.x", "", one, "") for one in outcomes]
+
+    verdict = conclude(findings)
+
+    assert (verdict.outcome, verdict.exit_code) == (outcome, code)

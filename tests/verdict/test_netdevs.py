@@ -1,0 +1,219 @@
+"""Netdev expectations: that they can pass, fail, and not be told, at every moment."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from harness.observe import Fact
+from harness.verdict import Finding, Outcome, judge
+from tests.verdict.story import (
+    MASTER,
+    PRIMARY,
+    PRIMARY_BACK,
+    STANDBY,
+    Story,
+    link,
+    snapshot,
+)
+
+TRIO = "{g1: {net1: {failover: net_failover, standby: virtio_net, primary: e1000e}}}"
+GONE = "{g1: {net1: {failover: net_failover, standby: virtio_net, primary: absent}}}"
+WHOLE = f"  netdevs:\n    start: {TRIO}\n    precopy: {GONE}\n    end: {TRIO}\n"
+
+
+def finding(folder: pathlib.Path, path: str, facts: dict[str, Fact], expect: str) -> Finding:
+    story = Story(folder, expect)
+    story.facts = facts
+    return next(one for one in judge(story.evidence()).findings if one.path == path)
+
+
+def changed(folder: pathlib.Path, **by_name: Fact | None) -> dict[str, Fact]:
+    facts = Story(folder, "").facts
+    for name, fact in by_name.items():
+        if fact is None:
+            del facts[name]
+        else:
+            facts[name] = fact
+    return facts
+
+
+def test_a_good_migration_passes_at_every_moment(tmp_path: pathlib.Path) -> None:
+    verdict = judge(Story(tmp_path, WHOLE).evidence())
+
+    assert verdict.of(Outcome.FAILED) == ()
+    assert verdict.of(Outcome.CANNOT_TELL) == ()
+    assert verdict.outcome is Outcome.PASSED
+
+
+def test_the_reason_says_what_was_found_when_and_where_it_was_expected(
+    tmp_path: pathlib.Path,
+) -> None:
+    expect = "  netdevs: {start: {g1: {net1: {primary: igbvf}}}}\n"
+
+    found = finding(tmp_path, "expect.netdevs.start.g1.net1.primary", changed(tmp_path), expect)
+
+    assert found.outcome is Outcome.FAILED
+    assert found.expectation == "at the start the primary of g1 net1 is igbvf"
+    assert found.place == f"{tmp_path}/case.yaml:10"
+    assert found.reason == (
+        "g1's snapshot at +0.000s: eth1 (e1000e, 52:54:00:6f:55:cc, master eth0, up): "
+        "its driver is e1000e"
+    )
+
+
+DOWN = STANDBY.model_copy(update={"operstate": "down"})
+LOOSE = STANDBY.model_copy(update={"master": None})
+OTHER_MAC = STANDBY.model_copy(update={"mac": "52:54:00:00:00:01"})
+SECOND = PRIMARY.model_copy(update={"index": 9, "name": "eth9"})
+
+
+@pytest.mark.parametrize(
+    ("links", "role", "wanted", "reason"),
+    [
+        ((MASTER, STANDBY), "primary", "e1000e", "there is none; the guest has eth0"),
+        ((MASTER, STANDBY, PRIMARY), "primary", "absent", "there is eth1 (e1000e"),
+        ((MASTER, DOWN), "standby", "virtio_net", "it is not up (operstate down)"),
+        ((MASTER, LOOSE), "standby", "virtio_net", "it is not enslaved to eth0"),
+        ((LOOSE,), "standby", "virtio_net", "there is no failover netdev that could be"),
+        ((MASTER, OTHER_MAC), "standby", "virtio_net", "its MAC address is not the pair's"),
+        ((MASTER, PRIMARY, SECOND), "primary", "e1000e", "there are 2: eth1"),
+        ((MASTER,), "failover", "absent", "there is eth0 (net_failover"),
+        ((STANDBY,), "failover", "net_failover", "there is none; the guest has eth0nsby"),
+        ((), "failover", "net_failover", "the guest has no netdevs"),
+    ],
+)
+def test_a_role_that_is_wrong_fails_and_says_how(
+    tmp_path: pathlib.Path, links: tuple[object, ...], role: str, wanted: str, reason: str
+) -> None:
+    facts = changed(tmp_path, start=snapshot(0, "start", *links))  # type: ignore[arg-type]
+    expect = f"  netdevs: {{start: {{g1: {{net1: {{{role}: {wanted}}}}}}}}}\n"
+
+    found = finding(tmp_path, f"expect.netdevs.start.g1.net1.{role}", facts, expect)
+
+    assert found.outcome is Outcome.FAILED
+    assert reason in found.reason
+
+
+def test_a_driver_without_an_operstate_is_believed_by_its_carrier(tmp_path: pathlib.Path) -> None:
+    vague = MASTER.model_copy(update={"operstate": "unknown", "carrier": True})
+    facts = changed(tmp_path, start=snapshot(0, "start", vague, STANDBY, PRIMARY))
+    expect = "  netdevs: {start: {g1: {net1: {failover: net_failover}}}}\n"
+
+    found = finding(tmp_path, "expect.netdevs.start.g1.net1.failover", facts, expect)
+
+    assert found.outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("moment", ["start", "end"])
+def test_a_moment_nobody_looked_at_cannot_be_told(tmp_path: pathlib.Path, moment: str) -> None:
+    expect = f"  netdevs: {{{moment}: {{g1: {{net1: {{primary: e1000e}}}}}}}}\n"
+
+    found = finding(
+        tmp_path, f"expect.netdevs.{moment}.g1.net1.primary",
+        changed(tmp_path, **{moment: None}), expect,
+    )
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == f"g1 was not asked for its netdevs at the {moment}"
+
+
+PRECOPY = "  netdevs: {precopy: {g1: {net1: {primary: absent}}}}\n"
+PRECOPY_PATH = "expect.netdevs.precopy.g1.net1.primary"
+LEFT = PRIMARY.model_copy(update={"master": None, "driver": None, "operstate": "down"})
+
+
+def test_a_primary_that_is_removed_after_active_fails_precopy(tmp_path: pathlib.Path) -> None:
+    facts = changed(
+        tmp_path, released=link(1299, "released", PRIMARY), removed=link(1300, "removed", LEFT)
+    )
+
+    found = finding(tmp_path, PRECOPY_PATH, facts, PRECOPY)
+
+    assert found.outcome is Outcome.FAILED
+    assert "there is eth1 (e1000e" in found.reason
+    assert "precopy from +1.250s (source active) to +2.000s (source STOP)" in found.reason
+
+
+def test_a_removal_closer_to_active_than_the_errors_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    facts = changed(tmp_path, removed=link(1249, "removed", LEFT, err=5))
+
+    found = finding(tmp_path, PRECOPY_PATH, facts, PRECOPY)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert "closer than the errors" in found.reason
+
+
+def test_a_primary_that_comes_back_before_stop_fails_precopy(tmp_path: pathlib.Path) -> None:
+    facts = changed(tmp_path, added=link(1500, "added", PRIMARY_BACK))
+
+    found = finding(tmp_path, PRECOPY_PATH, facts, PRECOPY)
+
+    assert found.outcome is Outcome.FAILED
+    assert "eth1 added at +1.500s" in found.reason
+
+
+def test_a_primary_that_comes_back_about_when_the_source_stops_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    facts = changed(tmp_path, added=link(1999, "added", PRIMARY_BACK, err=3))
+
+    assert finding(tmp_path, PRECOPY_PATH, facts, PRECOPY).outcome is Outcome.CANNOT_TELL
+
+
+def test_without_link_events_precopy_cannot_be_told(tmp_path: pathlib.Path) -> None:
+    silent = dict.fromkeys(("released", "removed", "added", "enslaved", "up"))
+
+    found = finding(tmp_path, PRECOPY_PATH, changed(tmp_path, **silent), PRECOPY)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == "g1's monitor recorded no link events"
+
+
+def test_without_active_there_was_no_precopy_to_judge(tmp_path: pathlib.Path) -> None:
+    found = finding(tmp_path, PRECOPY_PATH, changed(tmp_path, **{"s active": None}), PRECOPY)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert "never reported MIGRATION active" in found.reason
+
+
+def test_a_change_during_the_start_snapshot_leaves_precopy_untold(tmp_path: pathlib.Path) -> None:
+    facts = changed(tmp_path)
+    moved = PRIMARY.model_copy(update={"master": None})
+    facts = {"start": facts.pop("start"), "early": link(1, "released", moved, err=2), **facts}
+
+    found = finding(tmp_path, PRECOPY_PATH, facts, PRECOPY)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == "eth1 released while the start snapshot was being taken"
+
+
+END = "  netdevs: {end: {g1: {net1: {primary: e1000e}}}}\n"
+END_PATH = "expect.netdevs.end.g1.net1.primary"
+
+
+def test_two_witnesses_that_disagree_at_the_end_cannot_be_told(tmp_path: pathlib.Path) -> None:
+    lost = dict.fromkeys(("added", "enslaved", "up"))
+
+    found = finding(tmp_path, END_PATH, changed(tmp_path, **lost), END)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == (
+        "two witnesses disagree at the end: the snapshot shows eth1 (e1000e, "
+        "52:54:00:6f:55:cc, master eth0, up), g1's link events lead to absent; "
+        "the record of one of them is incomplete"
+    )
+
+
+def test_two_witnesses_that_agree_on_a_missing_primary_fail(tmp_path: pathlib.Path) -> None:
+    facts = changed(
+        tmp_path, added=None, enslaved=None, up=None, end=snapshot(3000, "end", MASTER, STANDBY)
+    )
+
+    found = finding(tmp_path, END_PATH, facts, END)
+
+    assert found.outcome is Outcome.FAILED
+    assert "there is none; the guest has eth0 (net_failover" in found.reason
