@@ -24,13 +24,17 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
     for name in case.expect.streams:
         if name != EVERY_STREAM and name not in case.traffic:
             yield document.problem(
-                ("expect", "streams", name), f"'{name}' is not a stream of this case's traffic",
-                suggestion(name, case.traffic, none="it has none"), key=True,
+                ("expect", "streams", name),
+                f"'{name}' is not a stream of this case's traffic",
+                suggestion(name, case.traffic, none="it has none"),
+                key=True,
             )
     if EVERY_STREAM in case.expect.streams and not case.traffic:
         yield document.problem(
-            ("expect", "streams", EVERY_STREAM), "there is no stream to hold this for",
-            "add `traffic`", key=True,
+            ("expect", "streams", EVERY_STREAM),
+            "there is no stream to hold this for",
+            "add `traffic`",
+            key=True,
         )
     for name, stream in case.traffic.items():
         if stream.sender == stream.receiver:
@@ -39,9 +43,11 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
             )
         if stream.after < stream.waiting_time:
             yield document.problem(
-                ("traffic", name), f"goes on for {stream.after:g}s after the last step, less than "
+                ("traffic", name),
+                f"goes on for {stream.after:g}s after the last step, less than "
                 f"its waiting_time of {stream.waiting_time:g}s",
-                "the loss of the last packets could not be told: raise `after`", key=True,
+                "the loss of the last packets could not be told: raise `after`",
+                key=True,
             )
     if not any(step.migrate for step in case.steps):
         yield from _without_migration(document, case)
@@ -53,13 +59,16 @@ def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
         yield document.problem(("expect", "migration"), "no step migrates a guest", hint)
     if case.expect.netdevs.precopy:
         yield document.problem(
-            ("expect", "netdevs", "precopy"), "no step migrates a guest, so there is no precopy",
-            hint, key=True,
+            ("expect", "netdevs", "precopy"),
+            "no step migrates a guest, so there is no precopy",
+            hint,
+            key=True,
         )
     for number in range(len(case.expect.order)):
         yield document.problem(
-            ("expect", "order", number), "no step migrates a guest; an order is judged in "
-            "every migration", hint,
+            ("expect", "order", number),
+            "no step migrates a guest; an order is judged in every migration",
+            hint,
         )
 
 
@@ -98,24 +107,32 @@ def _follow(
         if name not in guest.nics:
             what = f"is not a standby of guest '{reference.guest}'"
         yield document.problem(
-            path, f"'{name}' {what}",
-            suggestion(name, standbys, none=f"{reference.guest} has no failover pair"), key=key,
+            path,
+            f"'{name}' {what}",
+            suggestion(name, standbys, none=f"{reference.guest} has no failover pair"),
+            key=key,
         )
         return
     known = _known(reference.kind, topology)
     if name not in known:
         what = {
-            "guest": "a guest", "host": "a host", "machine": "a guest, host or namespace",
+            "guest": "a guest",
+            "host": "a host",
+            "machine": "a guest, host or namespace",
             "endpoint": "a guest or namespace",
         }[reference.kind]
         yield document.problem(
-            path, f"'{name}' is not {what} of {topology_name}",
-            suggestion(name, known, none="it has none"), key=key,
+            path,
+            f"'{name}' is not {what} of {topology_name}",
+            suggestion(name, known, none="it has none"),
+            key=key,
         )
     elif reference.kind == "endpoint" and not _has_address(name, topology):
         yield document.problem(
-            path, f"'{name}' has no address in {topology_name}",
-            "give one of its NICs an `address`", key=key,
+            path,
+            f"'{name}' has no address in {topology_name}",
+            "give one of its NICs an `address`",
+            key=key,
         )
 
 
@@ -163,7 +180,8 @@ def _standbys_in_order(
                 yield document.problem(
                     ("expect", "order", number),
                     f"'{event}': '{event.standby}' is not a standby of a guest of {name} "
-                    "that migrates", suggestion(event.standby, standbys),
+                    "that migrates",
+                    suggestion(event.standby, standbys),
                 )
             elif event.side == "guest" and not event.standby and len(standbys) > 1:
                 yield document.problem(

@@ -21,17 +21,43 @@ from typing import Literal
 from harness.document import nearest
 
 MIGRATION_STATUSES = (
-    "setup", "wait-unplug", "active", "pre-switchover", "device", "postcopy-active",
-    "postcopy-device", "postcopy-paused", "postcopy-recover", "postcopy-recover-setup",
-    "completed", "failing", "failed", "cancelling", "cancelled",
+    "setup",
+    "wait-unplug",
+    "active",
+    "pre-switchover",
+    "device",
+    "postcopy-active",
+    "postcopy-device",
+    "postcopy-paused",
+    "postcopy-recover",
+    "postcopy-recover-setup",
+    "completed",
+    "failing",
+    "failed",
+    "cancelling",
+    "cancelled",
 )
 """QAPI MigrationStatus without `none` and `colo` (postcopy-device: 10.2, failing: 11.0)."""
 
 QMP_EVENTS = (
-    "ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "FAILOVER_NEGOTIATED",
-    "GUEST_CRASHLOADED", "GUEST_PANICKED", "MIGRATION_PASS", "NIC_RX_FILTER_CHANGED",
-    "POWERDOWN", "RESET", "RESUME", "RTC_CHANGE", "SHUTDOWN", "STOP", "SUSPEND",
-    "UNPLUG_PRIMARY", "VSERPORT_CHANGE", "WAKEUP",
+    "ACPI_DEVICE_OST",
+    "DEVICE_DELETED",
+    "DEVICE_UNPLUG_GUEST_ERROR",
+    "FAILOVER_NEGOTIATED",
+    "GUEST_CRASHLOADED",
+    "GUEST_PANICKED",
+    "MIGRATION_PASS",
+    "NIC_RX_FILTER_CHANGED",
+    "POWERDOWN",
+    "RESET",
+    "RESUME",
+    "RTC_CHANGE",
+    "SHUTDOWN",
+    "STOP",
+    "SUSPEND",
+    "UNPLUG_PRIMARY",
+    "VSERPORT_CHANGE",
+    "WAKEUP",
 )
 
 LINK_EVENTS = ("added", "removed", "enslaved", "released", "up", "down")
@@ -106,11 +132,18 @@ def _link_event(text: str, rest: list[str]) -> EventName:
         raise ValueError(f"'{text}': wanted `guest [STANDBY] ROLE EVENT`: `guest primary removed`")
     role, what = rest
     if role not in ROLES:
-        raise ValueError(f"'{text}': '{role}' is not a role" + _nearest(role, ROLES)
-                         + ": primary, standby, failover")
+        raise ValueError(
+            f"'{text}': '{role}' is not a role"
+            + _nearest(role, ROLES)
+            + ": primary, standby, failover"
+        )
     if what not in LINK_EVENTS:
-        raise ValueError(f"'{text}': '{what}' is not an event of a netdev"
-                         + _nearest(what, LINK_EVENTS) + ": " + ", ".join(LINK_EVENTS))
+        raise ValueError(
+            f"'{text}': '{what}' is not an event of a netdev"
+            + _nearest(what, LINK_EVENTS)
+            + ": "
+            + ", ".join(LINK_EVENTS)
+        )
     return EventName("guest", what, role=role, standby=standby)  # type: ignore[arg-type]
 
 

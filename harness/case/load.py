@@ -161,8 +161,7 @@ def _surveyed(
     filled = fill(case.document, variant, case.variants, settings)
     seen = survey(filled.document, CaseFile)
     unfilled = {
-        (mark.line, mark.column)
-        for mark in (case.document.mark(path) for path in filled.unfilled)
+        (mark.line, mark.column) for mark in (case.document.mark(path) for path in filled.unfilled)
     }
     problems = list(filled.problems)
     # A value that still holds an unknown parameter is wrong for that reason alone.
@@ -196,7 +195,13 @@ def _bound(
     if problems or model is None or topology is None:
         return None, tuple(dict.fromkeys(problems))
     bound = BoundCase(
-        case, variant, topology_path, topology, filled.values, model.traffic, model.steps,
+        case,
+        variant,
+        topology_path,
+        topology,
+        filled.values,
+        model.traffic,
+        model.steps,
         model.expect,
     )
     return bound, ()

@@ -76,10 +76,14 @@ def fill(
     for name, value in declared.items():
         path: Path = ("parameters", name)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            problems.append(document.problem(
-                path, f"'{name}' is no name of a parameter",
-                "a lower-case letter, then lower-case letters, digits or '_'", key=True,
-            ))
+            problems.append(
+                document.problem(
+                    path,
+                    f"'{name}' is no name of a parameter",
+                    "a lower-case letter, then lower-case letters, digits or '_'",
+                    key=True,
+                )
+            )
             continue
         if isinstance(value, dict):
             problems += _per_topology(document, path, value, variants)
@@ -88,10 +92,13 @@ def fill(
             values[name] = value
     for name, value in given.items():
         if name not in declared:
-            problems.append(document.problem(
-                ("parameters",), f"--set {name}: the case has no such parameter",
-                suggestion(name, [str(key) for key in declared], none="it has no parameters"),
-            ))
+            problems.append(
+                document.problem(
+                    ("parameters",),
+                    f"--set {name}: the case has no such parameter",
+                    suggestion(name, [str(key) for key in declared], none="it has no parameters"),
+                )
+            )
         values[name] = value
     filler = _Filler(document, values, frozenset(map(str, declared)))
     data = dict(document.data)
@@ -101,13 +108,15 @@ def fill(
     problems += filler.problems
     for name in declared:
         if name not in filler.used:
-            problems.append(document.problem(
-                ("parameters", name), f"parameter '{name}' is used nowhere",
-                "remove it, or write ${" + str(name) + "} where it belongs", key=True,
-            ))
-    return Filled(
-        replace(document, data=data), values, tuple(problems), frozenset(filler.unfilled)
-    )
+            problems.append(
+                document.problem(
+                    ("parameters", name),
+                    f"parameter '{name}' is used nowhere",
+                    "remove it, or write ${" + str(name) + "} where it belongs",
+                    key=True,
+                )
+            )
+    return Filled(replace(document, data=data), values, tuple(problems), frozenset(filler.unfilled))
 
 
 def _per_topology(
@@ -115,13 +124,17 @@ def _per_topology(
 ) -> list[Problem]:
     """A value per topology names each topology of the case once, and nothing else."""
     if "topologies" not in document.data:
-        return [document.problem(
-            path, "a value per topology needs `topologies`", "or give one plain value", key=True
-        )]
+        return [
+            document.problem(
+                path, "a value per topology needs `topologies`", "or give one plain value", key=True
+            )
+        ]
     found = [
         document.problem(
-            (*path, name), f"'{name}' is not a topology of this case",
-            suggestion(str(name), variants), key=True,
+            (*path, name),
+            f"'{name}' is not a topology of this case",
+            suggestion(str(name), variants),
+            key=True,
         )
         for name in value
         if name not in variants
@@ -148,10 +161,13 @@ class _Filler:
         if isinstance(value, dict):
             for key in value:
                 if isinstance(key, str) and "${" in key:
-                    self.problems.append(self._document.problem(
-                        (*path, key), f"'{key}': parameters stand in values, not in keys",
-                        key=True,
-                    ))
+                    self.problems.append(
+                        self._document.problem(
+                            (*path, key),
+                            f"'{key}': parameters stand in values, not in keys",
+                            key=True,
+                        )
+                    )
             return {key: self.put(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self.put(item, (*path, number)) for number, item in enumerate(value)]
@@ -177,9 +193,13 @@ class _Filler:
         self.unfilled.add(path)
         if name not in self._declared:  # a declared one without a value is reported there
             problem = self._document.problem(
-                path, f"there is no parameter '{name}'",
-                suggestion(name, sorted(self._declared), none="this case has no parameters;"
-                           " `$${` stands for `${`"),
+                path,
+                f"there is no parameter '{name}'",
+                suggestion(
+                    name,
+                    sorted(self._declared),
+                    none="this case has no parameters; `$${` stands for `${`",
+                ),
             )
             if problem not in self.problems:
                 self.problems.append(problem)

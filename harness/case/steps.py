@@ -40,9 +40,7 @@ class Migrate(Part):
 
     guest: str
     to: str = Field(description="the destination host")
-    within: Duration = Field(
-        60.0, description="deadline of the whole migration; 60s when absent"
-    )
+    within: Duration = Field(60.0, description="deadline of the whole migration; 60s when absent")
 
     def refers(self) -> Iterator[Reference]:
         yield Reference(("guest",), "guest", self.guest)
@@ -71,8 +69,9 @@ class Wait(Part):
 
     def refers(self) -> Iterator[Reference]:
         for reference in self.condition.refers():
-            yield Reference(("for", *reference.path), reference.kind, reference.name,
-                            reference.guest)
+            yield Reference(
+                ("for", *reference.path), reference.kind, reference.name, reference.guest
+            )
 
 
 class Pause(RootModel[Duration]):
@@ -113,8 +112,7 @@ class Step(Part):
         if len(given) != 1:
             found = "no verb" if not given else "the verbs " + " and ".join(given)
             raise ValueError(
-                f"a step has exactly one verb ({', '.join(type(self).model_fields)}), "
-                f"found {found}"
+                f"a step has exactly one verb ({', '.join(type(self).model_fields)}), found {found}"
             )
         return self
 

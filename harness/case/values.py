@@ -120,9 +120,7 @@ PacketRate = Annotated[
     float,
     BeforeValidator(parse_rate),
     Field(gt=0),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^\d+(\.\d+)?\s*/\s*s$", "examples": ["1000/s"]}
-    ),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*/\s*s$", "examples": ["1000/s"]}),
 ]
 Duration = Annotated[
     float,

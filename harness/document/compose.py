@@ -110,9 +110,11 @@ def compose(
         root = composer.document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if error.context_mark and "end of stream" in str(error.problem):
+            mark = error.context_mark  # where the open quote is, and not where the file ends
         what = " ".join(part for part in (error.context, error.problem) if part)
         hint = next((hint for sign, hint in _SYNTAX_HINTS if sign in what), "")
-        if mark and _TAB.match((text.splitlines() or [""])[min(mark.line, text.count("\n"))]):
+        if mark and any(_TAB.match(line) for line in text.split("\n")[mark.line : mark.line + 1]):
             hint = "YAML indents with spaces, never with tabs"
         composer.refuse(_mark(mark) if mark else Mark(1, 1), f"this is not YAML: {what}", hint)
     except (yaml.YAMLError, ValueError, OverflowError) as error:

@@ -63,6 +63,7 @@ class LabGuest:
         self._filter_handoff = filter_handoff
         self._instances: list[Instance] = []
         self._current: Instance | None = None
+        self._number = 0
         self._lock = threading.Lock()
         self.link = GuestLink(plan.name, facts.add)
         self.machine = GuestMachine(plan.name)
@@ -89,7 +90,8 @@ class LabGuest:
         """Start a QEMU for the guest on ``host``; ``incoming``: one that waits for it."""
         placement = self.plan.placements[host.name]
         with self._lock:
-            number = len(self._instances) + 1
+            self._number += 1
+            number = self._number
         run = f"{host.machine.scratch}/{self.name}.{number}"
         tokens = host.prepare(placement) | {"run": run}
         host.machine.make_directory(run)

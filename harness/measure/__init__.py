@@ -4,9 +4,10 @@ Every figure has the definition of an RFC, named where it is computed, and can b
 out by hand from the two records. Nothing here reads a file, knows a phase or judges.
 
 Neighbours: ``harness.traffic.records`` reads the records, ``harness.verdict`` judges the
-metrics; imports ``errors`` and numpy only.
+metrics; imports ``errors``, ``observe`` and numpy.
 """
 
+from harness.measure.clocks import GuestClockMap
 from harness.measure.copies import Duplication, duplication
 from harness.measure.delay import DelayVariation, delay_variation, one_way_delays
 from harness.measure.interruption import Interruption, interruption
@@ -19,6 +20,7 @@ from harness.measure.trace import Matched, Trace, match
 __all__ = [
     "DelayVariation",
     "Duplication",
+    "GuestClockMap",
     "Interruption",
     "Loss",
     "LossPeriod",

@@ -56,9 +56,12 @@ class GuestClockMap:
     def to_run(self, guest_ns: Ints) -> tuple[Ints, Ints]:
         """Run times and their errors (half-widths, ns) of guest times.
 
-        Raises RecordError when no reading bounds one of them from either side.
+        Before the first reading and after the last one the distance is bounded on one side
+        only; the widest bound of all readings serves on the other, as if the guest had not
+        been stopped there. Raises RecordError when there is no reading with both bounds.
         """
-        if not self._readings:
+        floors = [low for _, low, _ in self._readings if low > -_NONE]
+        if not floors:
             raise RecordError(
                 "the guest's clock was never read, so its times cannot be dated",
                 hint="the guest's probe did not answer; see the log of its port",
@@ -67,18 +70,13 @@ class GuestClockMap:
         slope = guest_ns * _DRIFT_PPM // 1_000_000
         before = np.searchsorted(at, guest_ns, side="right") - 1
         after = np.searchsorted(at, guest_ns, side="left")
-        low = np.where(before >= 0, low_line[np.maximum(before, 0)] - slope, -_NONE)
         last = at.size - 1
-        high = np.where(after <= last, high_line[np.minimum(after, last)] - slope, _NONE)
-        # Beyond the last or before the first reading the distance is taken as it was there,
-        # with its own error: nothing says whether the guest was stopped in between.
-        low = np.where(low < -_NONE // 2, low_line[0] - slope, low)
-        high = np.where(high > _NONE // 2, self._widest_high(), high)
+        low = np.where(before >= 0, low_line[np.maximum(before, 0)] - slope, -_NONE)
+        low = np.where(low > -_NONE // 2, low, min(floors))
+        ceiling = max(high for _, _, high in self._readings)
+        high = np.where(after <= last, high_line[np.minimum(after, last)] - slope, ceiling)
         low, high = np.minimum(low, high), np.maximum(low, high)
         return guest_ns + (low + high) // 2, (high - low + 1) // 2
-
-    def _widest_high(self) -> int:
-        return max(high for _, _, high in self._readings)
 
     def _lines(self) -> tuple[Ints, Ints, Ints]:
         """Guest times of the readings, and the bounds as lines that fall with the drift."""

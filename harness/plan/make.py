@@ -34,6 +34,7 @@ from harness.topology.model import (
     Interface,
     Topology,
 )
+from harness.topology.vfs import vf_indices
 
 
 def make_plan(topology: Topology) -> Plan:
@@ -49,7 +50,7 @@ class _Planner:
         self.taken_macs = _given_macs(topology)
         self.management = next((n for n, net in topology.networks.items() if net.management), None)
         self.addresses = self._management_addresses()
-        self.vf_index = _vf_indices(topology)
+        self.vf_index = vf_indices(topology)
         # Every host carries what any guest needs: any guest may migrate there.
         self.carried = tuple(
             dict.fromkeys(ref for guest in topology.guests.values() for ref in guest_images(guest))
@@ -84,9 +85,10 @@ class _Planner:
         subnet = self.topology.networks[self.management].subnet
         if subnet is None:
             return {}
+        machines = [*self.topology.hosts.values(), *self.topology.namespaces.values()]
         taken: list[Interface] = []
-        for host in self.topology.hosts.values():
-            for nic in host.nics.values():
+        for machine in machines:
+            for nic in machine.nics.values():
                 if nic.network == self.management:
                     taken += nic.address
         free = free_addresses(subnet, taken)
@@ -241,35 +243,6 @@ def _given_macs(topology: Topology) -> set[str]:
     macs |= {nic.mac for host in topology.hosts.values() for nic in host.nics.values()}
     macs |= {nic.mac for guest in topology.guests.values() for nic in guest.nics.values()}
     return {mac for mac in macs if mac}
-
-
-def _vf_indices(topology: Topology) -> dict[tuple[str, str], tuple[str, int]]:
-    """(guest, NIC) -> (host NIC, VF index): given ones first, then in the file's order.
-
-    The index is the same on every host, so that guests never meet on one VF wherever
-    they migrate to.
-    """
-    wanted = {
-        (guest_name, nic_id): nic.vf
-        for guest_name, guest in topology.guests.items()
-        for nic_id, nic in guest.nics.items()
-        if nic.vf is not None
-    }
-    result: dict[tuple[str, str], tuple[str, int]] = {}
-    used: set[tuple[str, int]] = set()
-    for key, vf in wanted.items():
-        pf, slash, index = vf.partition("/")
-        if slash:
-            result[key] = (pf, int(index))
-            used.add(result[key])
-    for key, pf in wanted.items():
-        if key not in result:
-            number = 0
-            while (pf, number) in used:
-                number += 1
-            result[key] = (pf, number)
-            used.add(result[key])
-    return result
 
 
 def _steps(topology: Topology) -> list[Step]:

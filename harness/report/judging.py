@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from harness.case import BoundCase, bind, load_case
 from harness.errors import ProblemsError, RecordError
-from harness.observe import Fact, StreamFact
 from harness.plan import make_plan
 from harness.record import RunDir, RunInfo, Versions
 from harness.report.streams import measured
-from harness.verdict import Evidence, MeasuredStream, Pair, Verdict, judge
+from harness.verdict import Evidence, Pair, Verdict, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,9 @@ def judge_run(run_dir: RunDir) -> JudgedRun:
         facts=facts,
         pairs=pairs_of(bound),
         qemu_versions={(one.guest, one.host): one.version for one in versions.qemu},
-        streams=_streams(run_dir, bound, facts),
+        streams={
+            name: measured(run_dir, name, terms, facts) for name, terms in bound.traffic.items()
+        },
     )
     return JudgedRun(info, versions, evidence, judge(evidence))
 
@@ -53,7 +54,9 @@ def bound_again(run_dir: RunDir, info: RunInfo) -> BoundCase:
     try:
         case = load_case(run_dir.file(RunDir.CASE), shown_as=info.case_file)
         bound = bind(
-            case, info.variant, topology_path=run_dir.file(RunDir.TOPOLOGY),
+            case,
+            info.variant,
+            topology_path=run_dir.file(RunDir.TOPOLOGY),
             settings=info.settings,
         )
     except ProblemsError as error:
@@ -72,10 +75,3 @@ def pairs_of(bound: BoundCase) -> tuple[Pair, ...]:
         for name, guest in make_plan(bound.topology).guests.items()
         for pair in guest.pairs
     )
-
-
-def _streams(
-    run_dir: RunDir, bound: BoundCase, facts: tuple[Fact, ...]
-) -> dict[str, MeasuredStream]:
-    told = {fact.stream: fact for fact in facts if isinstance(fact, StreamFact)}
-    return {name: measured(run_dir, name, told.get(name), facts) for name in bound.traffic}

@@ -25,7 +25,8 @@ def junit(results: Sequence[Result]) -> str:
     for result in results:
         outcomes = [finding.outcome for finding in result.findings]
         suite = ElementTree.SubElement(
-            root, "testsuite",
+            root,
+            "testsuite",
             name=_clean(f"{result.claim} [{result.variant}]"),
             tests=str(len(outcomes)),
             failures=str(outcomes.count(Outcome.FAILED)),
@@ -35,7 +36,8 @@ def junit(results: Sequence[Result]) -> str:
         )
         for finding in result.findings:
             case = ElementTree.SubElement(
-                suite, "testcase",
+                suite,
+                "testcase",
                 classname=_clean(f"{result.case_file}.{result.variant}"),
                 name=_clean(f"{finding.expectation} ({finding.path})"),
             )

@@ -161,8 +161,11 @@ def result_of(run: JudgedRun) -> Result:
         exit_code=run.verdict.exit_code,
         findings=tuple(
             FindingResult(
-                expectation=one.expectation, path=one.path, place=one.place,
-                outcome=one.outcome, reason=one.reason,
+                expectation=one.expectation,
+                path=one.path,
+                place=one.place,
+                outcome=one.outcome,
+                reason=one.reason,
             )
             for one in run.verdict.findings
         ),
@@ -199,15 +202,23 @@ def _pair(
     def links(role: Literal["failover", "standby", "primary"]) -> tuple[LinkResult, ...]:
         return tuple(
             LinkResult(
-                name=link.name, driver=link.driver, mac=link.mac, master=link.master,
+                name=link.name,
+                driver=link.driver,
+                mac=link.mac,
+                master=link.master,
                 operstate=link.operstate,
             )
             for link in (view.role(role) if view else ())
         )
 
     return PairResult(
-        guest=pair.guest, standby_id=pair.standby, moment=moment, host=host,
-        known=view is not None, failover=links("failover"), standby=links("standby"),
+        guest=pair.guest,
+        standby_id=pair.standby,
+        moment=moment,
+        host=host,
+        known=view is not None,
+        failover=links("failover"),
+        standby=links("standby"),
         primary=links("primary"),
     )
 

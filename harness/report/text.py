@@ -21,8 +21,14 @@ _UNKNOWN = "?"
 
 def render(result: Result, run_dir: pathlib.Path | None = None) -> str:
     """The whole report, ending in a newline."""
-    blocks = [_head(result), _findings(result), _netdevs(result), _streams(result),
-              _migrations(result), _software(result)]
+    blocks = [
+        _head(result),
+        _findings(result),
+        _netdevs(result),
+        _streams(result),
+        _migrations(result),
+        _software(result),
+    ]
     if run_dir is not None:
         blocks.append([f"Run directory: {run_dir}"])
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -42,8 +48,9 @@ def _head(result: Result) -> list[str]:
         outcome: sum(finding.outcome is outcome for finding in result.findings)
         for outcome in Outcome
     }
-    told = ", ".join(f"{count} {_WORD[outcome].lower()}" for outcome, count in counts.items()
-                     if count)
+    told = ", ".join(
+        f"{count} {_WORD[outcome].lower()}" for outcome, count in counts.items() if count
+    )
     lines = [
         f"{_WORD[result.outcome]}: {result.claim}",
         f"  case {result.case_file}, topology {result.topology_file} ({result.variant}), "
@@ -88,24 +95,43 @@ def _roles(pair: PairResult) -> tuple[str, str, str]:
 
 
 def _links(links: Sequence[LinkResult]) -> str:
-    return " + ".join(
-        f"{link.name} {link.driver or _UNKNOWN} {link.operstate}" for link in links
-    ) or "absent"
+    return (
+        " + ".join(f"{link.name} {link.driver or _UNKNOWN} {link.operstate}" for link in links)
+        or "absent"
+    )
 
 
 def _streams(result: Result) -> list[str]:
     if not result.streams:
         return []
-    rows: list[tuple[str, ...]] = [("stream", "from", "to", "protocol", "sent", "received", "lost", "loss",
-             "longest loss", "reordered", "duplicates", "interruption", "by loss")]
+    rows: list[tuple[str, ...]] = [
+        (
+            "stream",
+            "from",
+            "to",
+            "protocol",
+            "sent",
+            "received",
+            "lost",
+            "loss",
+            "longest loss",
+            "reordered",
+            "duplicates",
+            "interruption",
+            "by loss",
+        )
+    ]
     rows += [_stream(stream) for stream in result.streams]
     lines = ["Streams", *_table(rows)]
     for stream in result.streams:
         lines.append(
             f"  {stream.stream}: {stream.rate_per_s:g}/s of {stream.size_octets} octets, waiting "
             f"time {stream.waiting_time_s:g}s, rate tolerance {stream.rate_tolerance * 100:g}%"
-            + (f", largest gap between two sends {_ms(stream.largest_send_gap_s)}"
-               if stream.largest_send_gap_s is not None else "")
+            + (
+                f", largest gap between two sends {_ms(stream.largest_send_gap_s)}"
+                if stream.largest_send_gap_s is not None
+                else ""
+            )
         )
         if stream.doubt:
             lines.append(f"    nothing can be told of {stream.stream}: {stream.doubt}")
@@ -118,10 +144,19 @@ def _stream(stream: StreamResult) -> tuple[str, ...]:
 
     ratio = _UNKNOWN if stream.loss_ratio is None else f"{stream.loss_ratio * 100:.3g}%"
     return (
-        stream.stream, stream.sender, stream.receiver, stream.protocol, count(stream.sent),
-        count(stream.received), count(stream.lost), ratio, count(stream.longest_loss_period),
-        count(stream.reordered), count(stream.duplicates),
-        _ms(stream.interruption_by_time_s), _ms(stream.interruption_by_loss_s),
+        stream.stream,
+        stream.sender,
+        stream.receiver,
+        stream.protocol,
+        count(stream.sent),
+        count(stream.received),
+        count(stream.lost),
+        ratio,
+        count(stream.longest_loss_period),
+        count(stream.reordered),
+        count(stream.duplicates),
+        _ms(stream.interruption_by_time_s),
+        _ms(stream.interruption_by_loss_s),
     )
 
 
@@ -166,7 +201,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Columns as wide as their widest cell; the first row is the head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
-        .rstrip()
+        (
+            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]

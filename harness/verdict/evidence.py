@@ -61,16 +61,23 @@ class Migration:
     end_ns: int | None
 
     def holds(self, moment: Moment) -> bool:
-        """Whether the moment certainly lies in this migration."""
-        return moment.lo_ns >= self.begin_ns and (
-            self.end_ns is None or moment.hi_ns < self.end_ns
-        )
+        """Whether the moment lies in this migration (certainly, but for QMP events).
+
+        A QEMU speaks of a migration because this step told it to, so what it says belongs
+        to the step that was going on, however large the error of its time.
+        """
+        if isinstance(moment.fact, QmpEvent):
+            return self._spans(moment.t_ns, moment.t_ns)
+        return self._spans(moment.lo_ns, moment.hi_ns)
 
     def touches(self, moment: Moment) -> bool:
         """Whether the moment may lie in this migration, or outside of it."""
-        return not self.holds(moment) and moment.hi_ns >= self.begin_ns and (
-            self.end_ns is None or moment.lo_ns < self.end_ns
-        )
+        if isinstance(moment.fact, QmpEvent) or self.holds(moment):
+            return False
+        return moment.hi_ns >= self.begin_ns and (self.end_ns is None or moment.lo_ns < self.end_ns)
+
+    def _spans(self, low: int, high: int) -> bool:
+        return low >= self.begin_ns and (self.end_ns is None or high < self.end_ns)
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,7 @@ def _with_failing(base: Automaton) -> Automaton:
     return {**wider, "failing": frozenset({"failed"})}
 
 
-_SOURCE_10_0 = _with(
-    _SOURCE_7_2, active="pre-switchover device cancelling failed"
-)
+_SOURCE_10_0 = _with(_SOURCE_7_2, active="pre-switchover device cancelling failed")
 _SOURCE_10_2 = _with(
     _SOURCE_10_0,
     device="completed postcopy-active postcopy-device cancelling failed",
@@ -161,7 +159,5 @@ def judge_states(
             )
         before = state
     if before not in TERMINAL:
-        return Judged(
-            Outcome.CANNOT_TELL, f"states {told}: the record ends in {before}"
-        )
+        return Judged(Outcome.CANNOT_TELL, f"states {told}: the record ends in {before}")
     return Judged(Outcome.PASSED, f"states {told}")

@@ -60,9 +60,7 @@ class ClockMap:
 
 def clock_map(guest: str, facts: Iterable[Fact]) -> ClockMap:
     """The readings of a guest's clock; RecordError if there are none or they run backwards."""
-    readings = [
-        fact for fact in facts if isinstance(fact, GuestClock) and fact.guest == guest
-    ]
+    readings = [fact for fact in facts if isinstance(fact, GuestClock) and fact.guest == guest]
     if not readings:
         raise RecordError(f"{guest}'s clock was never read, so its stamps have no time")
     readings.sort(key=lambda fact: fact.t_ns)

@@ -39,16 +39,16 @@ def _steps(evidence: Evidence) -> Iterator[Finding]:
     """A step that did not work is a finding; steps that worked are not worth a line each."""
     for position, judged in judge_steps(evidence):
         verb = evidence.bound.steps[position].verb
-        yield _finding(
-            evidence, f"step {position + 1} {verb} works", ("steps", position), judged
-        )
+        yield _finding(evidence, f"step {position + 1} {verb} works", ("steps", position), judged)
 
 
 def _expected(evidence: Evidence) -> Iterator[Finding]:
     expect = evidence.bound.expect
     if expect.migration is not None:
         yield _finding(
-            evidence, f"every migration is {expect.migration}", ("expect", "migration"),
+            evidence,
+            f"every migration is {expect.migration}",
+            ("expect", "migration"),
             judge_end(evidence, expect.migration),
         )
     for moment, shapes in expect.netdevs.moments():
@@ -63,8 +63,10 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
                     )
     for number, chain in enumerate(expect.order):
         yield _finding(
-            evidence, ", then ".join(str(event) for event in chain),
-            ("expect", "order", number), judge_chain(evidence, chain),
+            evidence,
+            ", then ".join(str(event) for event in chain),
+            ("expect", "order", number),
+            judge_chain(evidence, chain),
         )
     for key, bounds in expect.streams.items():
         names = list(evidence.bound.traffic) if key == EVERY_STREAM else [key]
@@ -74,7 +76,8 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
                 continue
             for name in names:
                 yield _finding(
-                    evidence, f"stream {name}: {metric} {bound}",
+                    evidence,
+                    f"stream {name}: {metric} {bound}",
                     ("expect", "streams", key, metric),
                     judge_bound(evidence, name, metric, bound),
                 )
@@ -89,5 +92,8 @@ def _invariants(evidence: Evidence) -> Iterator[Finding]:
         versions, judged = judge_grammar(evidence, role)
         yield Finding(
             f"the {role}'s migration states follow the grammar of QEMU {versions}",
-            f"invariants.migration-states.{role}", "", judged.outcome, judged.reason,
+            f"invariants.migration-states.{role}",
+            "",
+            judged.outcome,
+            judged.reason,
         )

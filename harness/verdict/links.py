@@ -73,9 +73,7 @@ def view(links: Iterable[LinkState], pair: Pair) -> PairView:
     def belongs(link: LinkState) -> bool:
         return link.mac.lower() == pair.mac or link.master in masters
 
-    slaves = [
-        link for link in every if belongs(link) and link.driver not in (_MASTER, None)
-    ]
+    slaves = [link for link in every if belongs(link) and link.driver not in (_MASTER, None)]
     return PairView(
         links=every,
         failover=failover,
@@ -169,7 +167,18 @@ def history(start: Snapshot, events: Sequence[Moment]) -> History:
         if gone:
             table.pop(link.index, None)
         else:
+            _rename(table, link)
             table[link.index] = link
         after.append(moment)
         states.append(tuple(table.values()))
     return History(tuple(after), tuple(states), ambiguous)
+
+
+def _rename(table: dict[int, LinkState], link: LinkState) -> None:
+    """Slaves name their master by its name; the kernel says nothing of them when that changes."""
+    before = table.get(link.index)
+    if before is None or before.name == link.name:
+        return
+    for index, other in table.items():
+        if other.master == before.name:
+            table[index] = other.model_copy(update={"master": link.name})

@@ -15,15 +15,11 @@ from harness.verdict.model import Judged, Outcome, worst
 RoleName = Literal["source", "destination"]
 
 
-def states(
-    evidence: Evidence, migration: Migration, role: RoleName
-) -> tuple[tuple[str, str], ...]:
+def states(evidence: Evidence, migration: Migration, role: RoleName) -> tuple[tuple[str, str], ...]:
     """(status, time in words) of the MIGRATION events of one side of a migration."""
     return tuple(
         (str(moment.fact.data.get("status")), evidence.when(moment))
-        for moment in sorted(
-            evidence.qmp(migration.guest, role), key=lambda moment: moment.rank
-        )
+        for moment in sorted(evidence.qmp(migration.guest, role), key=lambda moment: moment.rank)
         if isinstance(moment.fact, QmpEvent)
         and moment.fact.name == "MIGRATION"
         and migration.holds(moment)

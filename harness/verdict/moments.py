@@ -76,7 +76,8 @@ def _process(fact: Fact) -> str:
 def _narrowed(process: str, facts: list[Fact]) -> list[Moment]:
     """Moments of one process's facts, which are in the order of the record."""
     broken = any(
-        isinstance(early, LinkEvent) and isinstance(late, LinkEvent)
+        isinstance(early, LinkEvent)
+        and isinstance(late, LinkEvent)
         and late.guest_ns < early.guest_ns
         for early, late in pairwise(facts)
     )

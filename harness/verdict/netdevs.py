@@ -72,7 +72,8 @@ def _second_witness(evidence: Evidence, pair: Pair, role: Role) -> Judged | None
         return None
     # An event that came with the end snapshot may be missing on either side of it.
     borderline = [
-        m for m in evidence.links(pair.guest)
+        m
+        for m in evidence.links(pair.guest)
         if m.lo_ns <= end.t_ns + end.err_ns and m.hi_ns >= end.t_ns - end.err_ns
     ]
     why = (
@@ -127,14 +128,20 @@ def _precopy(
 
 
 def _over(
-    evidence: Evidence, past: History, active: Moment, stop: Moment | None,
-    pair: Pair, role: Role, wanted: str,
+    evidence: Evidence,
+    past: History,
+    active: Moment,
+    stop: Moment | None,
+    pair: Pair,
+    role: Role,
+    wanted: str,
 ) -> Judged:
     """Judge every state of the netdevs from ``active`` to ``stop``.
 
     The state after the first k events held in between certainly if k lies between the
     events possibly before ``active`` and those certainly before ``stop``.
     """
+
     def before(event: Moment, border: Moment | None, *, surely: bool) -> bool:
         if border is None:
             return True
@@ -145,9 +152,8 @@ def _over(
     settled = sum(before(event, active, surely=False) for event in past.events)
     last = sum(before(event, stop, surely=True) for event in past.events)
     latest = sum(before(event, stop, surely=False) for event in past.events)
-    borders = (
-        f"precopy from {evidence.when(active)} (source active) to "
-        + (f"{evidence.when(stop)} (source STOP)" if stop else "the end of the record")
+    borders = f"precopy from {evidence.when(active)} (source active) to " + (
+        f"{evidence.when(stop)} (source STOP)" if stop else "the end of the record"
     )
     doubts = []
     for number in range(first, max(latest, first) + 1):

@@ -30,9 +30,7 @@ def judge_chain(evidence: Evidence, chain: tuple[EventName, ...]) -> Judged:
     return worst(_in_migration(evidence, one, chain) for one in evidence.migrations)
 
 
-def _in_migration(
-    evidence: Evidence, migration: Migration, chain: tuple[EventName, ...]
-) -> Judged:
+def _in_migration(evidence: Evidence, migration: Migration, chain: tuple[EventName, ...]) -> Judged:
     missing = []
     found: dict[EventName, tuple[Moment, ...]] = {}
     for name in chain:
@@ -110,9 +108,12 @@ def _named(evidence: Evidence, migration: Migration, name: EventName) -> Iterato
     elif name.side == "host":
         for moment in evidence.host(name.host):
             fact = moment.fact
-            if isinstance(fact, HostEvent) and fact.event == name.what and (
-                fact.guest in ("", migration.guest)
-            ) and (not name.device or fact.device == name.device):
+            if (
+                isinstance(fact, HostEvent)
+                and fact.event == name.what
+                and (fact.guest in ("", migration.guest))
+                and (not name.device or fact.device == name.device)
+            ):
                 yield moment
     else:
         for moment in evidence.qmp(migration.guest, name.side):
@@ -129,9 +130,7 @@ def _is(event: QmpEvent, name: EventName) -> bool:
     return not name.device or device == name.device
 
 
-def _links_named(
-    evidence: Evidence, migration: Migration, name: EventName
-) -> Iterator[Moment]:
+def _links_named(evidence: Evidence, migration: Migration, name: EventName) -> Iterator[Moment]:
     pairs = [
         pair
         for pair in evidence.pairs
@@ -139,11 +138,11 @@ def _links_named(
     ]
     events = evidence.links(migration.guest)
     start = evidence.snapshot(migration.guest, "start")
-    for moment, link in zip(
-        events, with_driver(events, start.links if start else ()), strict=True
-    ):
+    for moment, link in zip(events, with_driver(events, start.links if start else ()), strict=True):
         fact = moment.fact
-        if isinstance(fact, LinkEvent) and fact.event == name.what and any(
-            role_of(link, pair) == name.role for pair in pairs
+        if (
+            isinstance(fact, LinkEvent)
+            and fact.event == name.what
+            and any(role_of(link, pair) == name.role for pair in pairs)
         ):
             yield moment

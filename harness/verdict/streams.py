@@ -69,6 +69,12 @@ def doubt_about(measured: MeasuredStream | None, terms: Stream) -> str:
         return "its records were not reduced to metrics"
     if metrics.sent == 0:
         return "nothing was sent"
+    if metrics.arrivals == 0:
+        return (
+            f"of {metrics.sent} sent nothing arrived: it never flowed, or its capture saw nothing"
+        )
+    if metrics.strangers:
+        return f"{metrics.strangers} packets arrived whose numbers were never sent"
     if metrics.sent != metrics.distinct + metrics.lost:
         return (
             f"the counts contradict each other: sent {metrics.sent}, but distinct received "

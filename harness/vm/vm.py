@@ -119,7 +119,8 @@ class Vm:
         pause = 0.005
         while True:
             try:
-                return self.machine.connect(self._qmp, deadline=deadline)
+                # Answered at once, with or without a socket; not bound by what is left.
+                return self.machine.connect(self._qmp)
             except AgentRefused as error:
                 last = error.message
             if self.process is None or not self.process.running:
@@ -180,6 +181,15 @@ class Vm:
     def resume(self) -> None:
         self.execute("cont")
 
+    def ended_within(self, deadline: Deadline) -> bool:
+        """Whether QEMU has ended by the deadline."""
+        return self._process_ends_within(deadline)
+
+    def must_run(self) -> None:
+        """VmExited, with QEMU's last words, when it has ended."""
+        if self._state is RunState.EXITED:
+            raise self._ended_error("it should have gone on", "")
+
     def wait_event(
         self, wanted: Callable[[QmpEvent], bool], deadline: Deadline, *, since: int = 0, what: str
     ) -> QmpEvent:
@@ -229,6 +239,14 @@ class Vm:
         """Listen at ``uri`` (QEMU was started with ``-incoming defer``)."""
         self._prepare(capabilities, parameters)
         self.execute("migrate-incoming", {"uri": uri})
+
+    def incoming_port(self) -> int:
+        """The TCP port that it listens at, after ``migrate_incoming`` with port 0."""
+        answer = self.execute("query-migrate")
+        addresses = answer.get("socket-address") if isinstance(answer, Mapping) else None
+        if not addresses:
+            raise VmError(f"{self.title}: does not say where it listens (query-migrate: {answer})")
+        return int(addresses[0]["port"])
 
     def migrate_cancel(self) -> None:
         self.execute("migrate_cancel")

@@ -22,13 +22,19 @@ def problems(folder: pathlib.Path, text: str) -> str:
 
 
 def test_a_bound_case_has_what_the_file_says(tmp_path: pathlib.Path) -> None:
-    path = write(tmp_path, HEAD + TRAFFIC + STEPS + """\
+    path = write(
+        tmp_path,
+        HEAD
+        + TRAFFIC
+        + STEPS
+        + """\
 expect:
   order:
     - source STOP, destination RESUME
     - [source active, guest primary enslaved]
   streams: {inbound: {lost: "<= 0.5%", duplicates: 0}}
-""")
+""",
+    )
 
     bound = bind(load_case(path))
 
@@ -38,13 +44,16 @@ expect:
     assert bound.traffic["echo"].waiting_time == 2.0
     assert bound.expect.streams["inbound"].lost == Bound("<=", 0.005, True)
     assert [str(event) for event in bound.expect.order[1]] == [
-        "source active", "guest primary enslaved",
+        "source active",
+        "guest primary enslaved",
     ]
     assert bound.place(("expect", "streams", "inbound", "lost")) == f"{path}:13"
 
 
 def test_each_topology_gets_its_own_parameters(tmp_path: pathlib.Path) -> None:
-    path = write(tmp_path, """\
+    path = write(
+        tmp_path,
+        """\
         case: a claim
         topologies: {one: lab.yaml, two: ./lab.yaml}
         parameters:
@@ -52,7 +61,8 @@ def test_each_topology_gets_its_own_parameters(tmp_path: pathlib.Path) -> None:
           rate: 500/s
         traffic: {in: {from: client, to: g1, udp: {rate: "${rate}", size: 128}}}
         expect: {netdevs: {end: {g1: {net1: {primary: "${driver}"}}}}}
-    """)
+    """,
+    )
     case = load_case(path)
 
     drivers = {
@@ -68,11 +78,15 @@ def test_each_topology_gets_its_own_parameters(tmp_path: pathlib.Path) -> None:
 def test_a_whole_parameter_keeps_its_type_and_a_part_of_a_text_is_written_out(
     tmp_path: pathlib.Path,
 ) -> None:
-    path = write(tmp_path, HEAD + """\
+    path = write(
+        tmp_path,
+        HEAD
+        + """\
 parameters: {size: 256, host: beta}
 traffic: {in: {from: client, to: g1, udp: {rate: "${size}/s", size: "${size}"}}}
 steps: [{exec: {machine: alpha, command: "echo $${HOME} ${host}"}}]
-""")
+""",
+    )
 
     bound = bind(load_case(path))
 
@@ -137,18 +151,21 @@ BAD = {
     ),
     "two verbs in one step": (
         HEAD + "steps: [{pause: 1s, migrate: {guest: g1, to: beta}}]\n",
-        ["a step has exactly one verb (migrate, wait, pause, exec), found the verbs migrate "
-         "and pause"],
+        [
+            "a step has exactly one verb (migrate, wait, pause, exec), found the verbs migrate "
+            "and pause"
+        ],
     ),
     "an unknown guest, host and endpoint": (
         HEAD + "traffic: {in: {from: clint, to: g1, udp: {rate: 1/s, size: 64}}}\n"
         "steps:\n  - migrate: {guest: g2, to: bta}\n",
-        ["case.yaml:3:22 traffic.in.from: 'clint' is not a guest or namespace of lab.yaml "
-         "(did you mean 'client'?)",
-         "case.yaml:5:22 steps[0].migrate.guest: 'g2' is not a guest of lab.yaml "
-         "(known: g1)",
-         "case.yaml:5:30 steps[0].migrate.to: 'bta' is not a host of lab.yaml "
-         "(did you mean 'beta'?)"],
+        [
+            "case.yaml:3:22 traffic.in.from: 'clint' is not a guest or namespace of lab.yaml "
+            "(did you mean 'client'?)",
+            "case.yaml:5:22 steps[0].migrate.guest: 'g2' is not a guest of lab.yaml (known: g1)",
+            "case.yaml:5:30 steps[0].migrate.to: 'bta' is not a host of lab.yaml "
+            "(did you mean 'beta'?)",
+        ],
     ),
     "an endpoint without an address": (
         HEAD + "traffic: {in: {from: silent, to: g1, udp: {rate: 1/s, size: 64}}}\n",
@@ -173,23 +190,31 @@ BAD = {
     ),
     "a destination that is the source": (
         HEAD + "steps: [{migrate: {guest: g1, to: beta}}, {migrate: {guest: g1, to: beta}}]\n",
-        ["steps[1].migrate.to: guest 'g1' is on 'beta' already when this step comes "
-         "(other hosts: alpha)"],
+        [
+            "steps[1].migrate.to: guest 'g1' is on 'beta' already when this step comes "
+            "(other hosts: alpha)"
+        ],
     ),
     "a standby that is none": (
         HEAD + STEPS + "expect: {netdevs: {end: {g1: {hostdev0: {primary: absent}}}}}\n",
-        ["case.yaml:6:31 expect.netdevs.end.g1.hostdev0: 'hostdev0' is a NIC of guest 'g1', but "
-         "not a standby (failover: on) (known: net1)"],
+        [
+            "case.yaml:6:31 expect.netdevs.end.g1.hostdev0: 'hostdev0' is a NIC of guest 'g1', but "
+            "not a standby (failover: on) (known: net1)"
+        ],
     ),
     "a bound on a stream that is not there": (
         HEAD + TRAFFIC + "expect: {streams: {inbond: {lost: 0}}}\n",
-        ["case.yaml:6:20 expect.streams.inbond: 'inbond' is not a stream of this case's traffic "
-         "(did you mean 'inbound'?)"],
+        [
+            "case.yaml:6:20 expect.streams.inbond: 'inbond' is not a stream of this case's traffic "
+            "(did you mean 'inbound'?)"
+        ],
     ),
     "a bound that is none": (
         HEAD + TRAFFIC + "expect: {streams: {inbound: {lost: few}}}\n",
-        ["expect.streams.inbound.lost: ",
-         'a bound is a count or a comparison: 0, "<= 200", "<= 0.5%" (of the packets sent)'],
+        [
+            "expect.streams.inbound.lost: ",
+            'a bound is a count or a comparison: 0, "<= 200", "<= 0.5%" (of the packets sent)',
+        ],
     ),
     "an order without a migration": (
         HEAD + "expect: {order: [[source STOP, destination RESUME]]}\n",
@@ -210,17 +235,21 @@ BAD = {
     "an unknown parameter": (
         HEAD + "parameters: {rate: 5/s}\n"
         "traffic: {in: {from: client, to: g1, udp: {rate: '${rat}', size: 64}}}\n",
-        ["case.yaml:4:50 traffic.in.udp.rate: there is no parameter 'rat' "
-         "(did you mean 'rate'?)",
-         "case.yaml:3:14 parameters.rate: parameter 'rate' is used nowhere"],
+        [
+            "case.yaml:4:50 traffic.in.udp.rate: there is no parameter 'rat' "
+            "(did you mean 'rate'?)",
+            "case.yaml:3:14 parameters.rate: parameter 'rate' is used nowhere",
+        ],
     ),
     "a parameter without a value for its topology": (
         "case: x\ntopologies: {one: lab.yaml, two: lab.yaml}\n"
         "parameters: {d: {one: e1000e, tow: igbvf}}\n"
         "expect: {netdevs: {end: {g1: {net1: {primary: '${d}'}}}}}\n",
-        ["case.yaml:3:14 parameters.d: has no value for 'two'",
-         "case.yaml:3:31 parameters.d.tow: 'tow' is not a topology of this case "
-         "(did you mean 'two'?)"],
+        [
+            "case.yaml:3:14 parameters.d: has no value for 'two'",
+            "case.yaml:3:31 parameters.d.tow: 'tow' is not a topology of this case "
+            "(did you mean 'two'?)",
+        ],
     ),
     "a parameter in a key": (
         HEAD + "parameters: {g: g1}\n"

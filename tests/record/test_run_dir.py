@@ -10,12 +10,16 @@ from harness.errors import InputError, RecordError
 from harness.record import QemuVersion, RunDir, RunInfo, Versions
 
 INFO = RunInfo(
-    claim="a claim", case_file="testcases/a.yaml", topology_file="topologies/b.yaml",
-    variant="flat", settings={"rate": "5/s", "count": 3, "on": True},
+    claim="a claim",
+    case_file="testcases/a.yaml",
+    topology_file="topologies/b.yaml",
+    variant="flat",
+    settings={"rate": "5/s", "count": 3, "on": True},
     started="2026-11-21T10:00:00+00:00",
 )
 VERSIONS = Versions(
-    harness="0.1.0", qemu=(QemuVersion(guest="g1", host="alpha", version="10.0.13"),),
+    harness="0.1.0",
+    qemu=(QemuVersion(guest="g1", host="alpha", version="10.0.13"),),
     kernels={"g1": "6.12.107"},
 )
 
@@ -55,11 +59,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: pathlib.P
     assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("content", "wanted"), [
-    (None, "versions.json: the run has no such record"),
-    ('{"harness": ', "versions.json: Invalid JSON"),
-    ('{"harness": "1", "extra": 2}', "versions.json: extra: "),
-])
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (None, "versions.json: the run has no such record"),
+        ('{"harness": ', "versions.json: Invalid JSON"),
+        ('{"harness": "1", "extra": 2}', "versions.json: extra: "),
+    ],
+)
 def test_a_damaged_record_cannot_be_told(
     content: str | None, wanted: str, tmp_path: pathlib.Path
 ) -> None:

@@ -34,19 +34,32 @@ def run(folder: pathlib.Path, *, expect: str = EXPECT) -> JudgedRun:
         t_ns=0, machine="g1@alpha", accelerator="tcg", evidence="a tiny guest booted"
     )
     story.facts["migrate ends"] = step(2030, "1 migrate", "end", "done").model_copy(
-        update={"data": {"query-migrate": {
-            "status": "completed", "downtime": 21, "total-time": 1021, "setup-time": 249,
-        }}}
+        update={
+            "data": {
+                "query-migrate": {
+                    "status": "completed",
+                    "downtime": 21,
+                    "total-time": 1021,
+                    "setup-time": 249,
+                }
+            }
+        }
     )
     evidence = story.evidence()
     info = RunInfo(
-        claim=evidence.bound.case.claim, case_file="testcases/a.yaml",
-        topology_file="topologies/b.yaml", variant="lab", started="2026-11-21T10:00:00+00:00",
+        claim=evidence.bound.case.claim,
+        case_file="testcases/a.yaml",
+        topology_file="topologies/b.yaml",
+        variant="lab",
+        started="2026-11-21T10:00:00+00:00",
     )
     versions = Versions(
-        harness="0.1.0", kernels={"g1": "6.12.107"},
-        qemu=(QemuVersion(guest="g1", host="alpha", version="10.0.13"),
-              QemuVersion(guest="g1", host="beta", version="10.0.13")),
+        harness="0.1.0",
+        kernels={"g1": "6.12.107"},
+        qemu=(
+            QemuVersion(guest="g1", host="alpha", version="10.0.13"),
+            QemuVersion(guest="g1", host="beta", version="10.0.13"),
+        ),
     )
     return JudgedRun(info, versions, evidence, judge(evidence))
 
@@ -181,5 +194,7 @@ def test_the_timeline_has_one_line_a_fact_in_the_order_of_time(tmp_path: pathlib
     unplug = "     +1.002s               source g1@alpha        UNPLUG_PRIMARY device-id=hostdev0"
     assert unplug in lines
     assert "     +2.001s     ±0.250ms  source g1@alpha        MIGRATION_PASS pass=2" in lines
-    assert "     +2.510s               guest g1               link enslaved: eth1 (e1000e, " \
+    assert (
+        "     +2.510s               guest g1               link enslaved: eth1 (e1000e, "
         "52:54:00:6f:55:cc, master eth0, operstate down)" in lines
+    )

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
 
 from harness.topology import Topology, json_schema
 from harness.topology.reference import page
+from tests.topology.test_properties import mutated, outcome
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -56,7 +58,7 @@ def _keyword(word: str, said: Any, schema: dict[str, Any], value: object, root: 
     if word == "required":
         return set(said) <= set(value)
     if word == "minProperties":
-        return len(value) >= said
+        return len(value) >= int(said)
     if word == "properties":
         return all(_accepts(s, value[key], root) for key, s in said.items() if key in value)
     if word == "patternProperties":
@@ -118,6 +120,14 @@ def test_the_schema_refuses_wrong_shapes(path: list[str], value: object) -> None
     part[path[-1]] = value
 
     assert not accepts(data)
+
+
+@settings(max_examples=200, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated())
+def test_the_schema_accepts_what_the_loader_accepts(data: Any) -> None:
+    # Through YAML, which makes text of every key.
+    if isinstance(outcome(json.dumps(data)), Topology):
+        assert accepts(json.loads(json.dumps(data)))
 
 
 def test_the_schema_is_json_of_its_dialect_and_explains_every_key() -> None:

@@ -34,26 +34,37 @@ MASTER = LinkState(index=2, name="eth0", mac=MAC, operstate="up", driver="net_fa
 STANDBY = LinkState(
     index=3, name="eth0nsby", mac=MAC, master="eth0", operstate="up", driver="virtio_net"
 )
-PRIMARY = LinkState(
-    index=4, name="eth1", mac=MAC, master="eth0", operstate="up", driver="e1000e"
-)
+PRIMARY = LinkState(index=4, name="eth1", mac=MAC, master="eth0", operstate="up", driver="e1000e")
 PRIMARY_BACK = PRIMARY.model_copy(update={"index": 5})
 
 
 def link(at: float, event: Event, state: LinkState, *, err: float = 0) -> LinkEvent:
     return LinkEvent(
-        t_ns=int(at * MS), err_ns=int(err * MS), guest="g1", event=event, link=state,
+        t_ns=int(at * MS),
+        err_ns=int(err * MS),
+        guest="g1",
+        event=event,
+        link=state,
         guest_ns=int(at * MS),
     )
 
 
 def qmp(
-    at: float, role: Literal["source", "destination"], name: str, *, err: float = 0,
+    at: float,
+    role: Literal["source", "destination"],
+    name: str,
+    *,
+    err: float = 0,
     **data: object,
 ) -> QmpEvent:
     return QmpEvent(
-        t_ns=int(at * MS), err_ns=int(err * MS), guest="g1",
-        host="alpha" if role == "source" else "beta", role=role, name=name, data=data,
+        t_ns=int(at * MS),
+        err_ns=int(err * MS),
+        guest="g1",
+        host="alpha" if role == "source" else "beta",
+        role=role,
+        name=name,
+        data=data,
         qemu_time_us=int(at * 1000),
     )
 
@@ -128,6 +139,9 @@ class Story:
     def evidence(self) -> Evidence:
         path = write(self.folder, HEAD + TRAFFIC + self.steps + "expect:\n" + self.expect)
         return Evidence(
-            bind(load_case(path)), tuple(self.facts.values()), (PAIR,), self.versions,
+            bind(load_case(path)),
+            tuple(self.facts.values()),
+            (PAIR,),
+            self.versions,
             self.streams,
         )

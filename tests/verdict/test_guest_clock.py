@@ -29,8 +29,11 @@ def test_the_true_time_lies_within_the_error_however_the_guest_is_stopped(
     tick = 1000
     guest_at = np.concatenate(([0], np.cumsum(np.array(running, dtype=np.int64) * tick)))
     readings = [
-        reading(number * tick + max(-error, min(error, offsets[number % 60])),
-                int(guest_at[number]), error)
+        reading(
+            number * tick + max(-error, min(error, offsets[number % 60])),
+            int(guest_at[number]),
+            error,
+        )
         for number in range(0, len(running), read_every)
     ]
     last = max(range(0, len(running), read_every))

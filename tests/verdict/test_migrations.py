@@ -34,9 +34,14 @@ def test_another_end_than_the_wanted_one_fails(tmp_path: pathlib.Path) -> None:
     assert found.outcome is Outcome.FAILED
 
 
-@pytest.mark.parametrize("missing", [("s completed",), (
-    "s setup", "s wait-unplug", "s active", "s device", "s completed", "unplug", "stop"),
-    ("migrate begins",)])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("s completed",),
+        ("s setup", "s wait-unplug", "s active", "s device", "s completed", "unplug", "stop"),
+        ("migrate begins",),
+    ],
+)
 def test_an_end_that_nobody_recorded_cannot_be_told(
     missing: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
@@ -82,34 +87,42 @@ def test_without_a_version_the_grammar_cannot_be_told(tmp_path: pathlib.Path) ->
 PASS, FAIL, UNTOLD = Outcome.PASSED, Outcome.FAILED, Outcome.CANNOT_TELL
 
 
-@pytest.mark.parametrize(("version", "role", "states", "outcome"), [
-    ("7.2.22", "source", "setup wait-unplug active completed", PASS),
-    ("9.2.4", "source", "setup active completed", PASS),
-    ("9.2.4", "source", "setup active device completed", FAIL),
-    ("9.2.4", "source", "setup active pre-switchover device completed", PASS),
-    ("10.0.13 (Debian 1:10.0.13)", "source", "setup wait-unplug active device completed", PASS),
-    ("10.0.13", "source", "setup active pre-switchover device completed", PASS),
-    ("10.0.13", "source", "setup active completed", FAIL),
-    ("10.0.13", "source", "setup wait-unplug active failed", PASS),
-    ("10.0.13", "source", "setup wait-unplug cancelling cancelled", PASS),
-    ("10.0.13", "source", "setup wait-unplug cancelled", FAIL),
-    ("10.0.13", "source", "setup active failing failed", FAIL),
-    ("11.1.0", "source", "setup active failing failed", PASS),
-    ("11.1.0", "source", "setup active failing completed", FAIL),
-    ("10.0.13", "source", "setup active device postcopy-device postcopy-active completed", FAIL),
-    ("10.2.0", "source", "setup active device postcopy-device postcopy-active completed", PASS),
-    ("10.0.13", "source", "active device completed", FAIL),
-    ("10.0.13", "source", "setup active device completed completed", FAIL),
-    ("10.0.13", "source", "setup wait-unplug", UNTOLD),
-    ("10.0.13", "source", "", UNTOLD),
-    ("6.2.0", "source", "setup active completed", UNTOLD),
-    ("nonsense", "source", "setup active completed", UNTOLD),
-    ("12.0.0", "source", "setup active device completed", PASS),
-    ("12.0.0", "source", "setup active landing completed", UNTOLD),
-    ("10.0.13", "destination", "setup active completed", PASS),
-    ("10.0.13", "destination", "setup completed", FAIL),
-    ("10.0.13", "destination", "setup active failed", PASS),
-])
+@pytest.mark.parametrize(
+    ("version", "role", "states", "outcome"),
+    [
+        ("7.2.22", "source", "setup wait-unplug active completed", PASS),
+        ("9.2.4", "source", "setup active completed", PASS),
+        ("9.2.4", "source", "setup active device completed", FAIL),
+        ("9.2.4", "source", "setup active pre-switchover device completed", PASS),
+        ("10.0.13 (Debian 1:10.0.13)", "source", "setup wait-unplug active device completed", PASS),
+        ("10.0.13", "source", "setup active pre-switchover device completed", PASS),
+        ("10.0.13", "source", "setup active completed", FAIL),
+        ("10.0.13", "source", "setup wait-unplug active failed", PASS),
+        ("10.0.13", "source", "setup wait-unplug cancelling cancelled", PASS),
+        ("10.0.13", "source", "setup wait-unplug cancelled", FAIL),
+        ("10.0.13", "source", "setup active failing failed", FAIL),
+        ("11.1.0", "source", "setup active failing failed", PASS),
+        ("11.1.0", "source", "setup active failing completed", FAIL),
+        (
+            "10.0.13",
+            "source",
+            "setup active device postcopy-device postcopy-active completed",
+            FAIL,
+        ),
+        ("10.2.0", "source", "setup active device postcopy-device postcopy-active completed", PASS),
+        ("10.0.13", "source", "active device completed", FAIL),
+        ("10.0.13", "source", "setup active device completed completed", FAIL),
+        ("10.0.13", "source", "setup wait-unplug", UNTOLD),
+        ("10.0.13", "source", "", UNTOLD),
+        ("6.2.0", "source", "setup active completed", UNTOLD),
+        ("nonsense", "source", "setup active completed", UNTOLD),
+        ("12.0.0", "source", "setup active device completed", PASS),
+        ("12.0.0", "source", "setup active landing completed", UNTOLD),
+        ("10.0.13", "destination", "setup active completed", PASS),
+        ("10.0.13", "destination", "setup completed", FAIL),
+        ("10.0.13", "destination", "setup active failed", PASS),
+    ],
+)
 def test_the_grammar_of_each_version(
     version: str, role: Literal["source", "destination"], states: str, outcome: Outcome
 ) -> None:
@@ -145,10 +158,13 @@ def test_a_step_that_failed_fails_the_case_with_its_reason(tmp_path: pathlib.Pat
     assert found.reason == "step 2 wait failed: the primary of net1 was not up within 60s"
 
 
-@pytest.mark.parametrize(("missing", "reason"), [
-    (("wait ends",), "step 2 wait began but has no recorded end"),
-    (("wait begins", "wait ends"), "step 2 wait never began"),
-])
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        (("wait ends",), "step 2 wait began but has no recorded end"),
+        (("wait begins", "wait ends"), "step 2 wait never began"),
+    ],
+)
 def test_a_run_that_broke_off_cannot_be_told(
     missing: tuple[str, ...], reason: str, tmp_path: pathlib.Path
 ) -> None:
@@ -174,15 +190,19 @@ def test_a_case_that_expects_nothing_never_passes(tmp_path: pathlib.Path) -> Non
 
     assert verdict.outcome is Outcome.CANNOT_TELL
     assert verdict.exit_code == 4
-    assert verdict.findings[-1].reason == (
-        "it states no expectation, so the run shows nothing"
-    )
+    assert verdict.findings[-1].reason == ("it states no expectation, so the run shows nothing")
 
 
-@pytest.mark.parametrize(("outcomes", "outcome", "code"), [
-    ([PASS], PASS, 0), ([PASS, FAIL], FAIL, 1), ([PASS, UNTOLD], UNTOLD, 4),
-    ([UNTOLD, FAIL, PASS], FAIL, 1), ([], UNTOLD, 4),
-])
+@pytest.mark.parametrize(
+    ("outcomes", "outcome", "code"),
+    [
+        ([PASS], PASS, 0),
+        ([PASS, FAIL], FAIL, 1),
+        ([PASS, UNTOLD], UNTOLD, 4),
+        ([UNTOLD, FAIL, PASS], FAIL, 1),
+        ([], UNTOLD, 4),
+    ],
+)
 def test_failed_comes_before_cannot_tell_before_passed(
     outcomes: list[Outcome], outcome: Outcome, code: int
 ) -> None:
@@ -191,3 +211,13 @@ def test_failed_comes_before_cannot_tell_before_passed(
     verdict = conclude(findings)
 
     assert (verdict.outcome, verdict.exit_code) == (outcome, code)
+
+
+def test_what_a_qemu_says_belongs_to_its_step_however_large_its_error(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = Story(tmp_path, COMPLETED)
+    early = story.facts["s setup"].model_copy(update={"err_ns": 5_000_000})
+    story.facts["s setup"] = early
+
+    assert of(judge(story.evidence()), SOURCE).outcome is Outcome.PASSED

@@ -56,7 +56,8 @@ def test_the_known_order_is_what_all_possible_histories_agree_on(
         own = [spec for spec in specs if spec[0] == process]
         broken = any(
             moments[id(one)].broken
-            for one, spec in zip(facts, specs, strict=True) if spec[0] == process
+            for one, spec in zip(facts, specs, strict=True)
+            if spec[0] == process
         )
         assert broken == (bool(own) and not histories(own))
     possible = histories(specs)

@@ -111,8 +111,10 @@ def test_a_moment_nobody_looked_at_cannot_be_told(tmp_path: pathlib.Path, moment
     expect = f"  netdevs: {{{moment}: {{g1: {{net1: {{primary: e1000e}}}}}}}}\n"
 
     found = finding(
-        tmp_path, f"expect.netdevs.{moment}.g1.net1.primary",
-        changed(tmp_path, **{moment: None}), expect,
+        tmp_path,
+        f"expect.netdevs.{moment}.g1.net1.primary",
+        changed(tmp_path, **{moment: None}),
+        expect,
     )
 
     assert found.outcome is Outcome.CANNOT_TELL
@@ -217,3 +219,14 @@ def test_two_witnesses_that_agree_on_a_missing_primary_fail(tmp_path: pathlib.Pa
 
     assert found.outcome is Outcome.FAILED
     assert "there is none; the guest has eth0 (net_failover" in found.reason
+
+
+def test_a_master_that_is_renamed_keeps_its_slaves(tmp_path: pathlib.Path) -> None:
+    named = MASTER.model_copy(update={"name": "net0"})
+    standby, primary = (
+        one.model_copy(update={"master": "net0"}) for one in (STANDBY, PRIMARY_BACK)
+    )
+    facts = changed(tmp_path, end=snapshot(3000, "end", named, standby, primary))
+    facts["renamed"] = link(2700, "changed", named)
+
+    assert finding(tmp_path, END_PATH, facts, END).outcome is Outcome.PASSED

@@ -10,8 +10,14 @@ from harness.observe import Fact
 from harness.verdict import Finding, Outcome, judge
 from tests.verdict.story import PRIMARY, Story, host, link, qmp, status, step
 
-CHAIN = ("source UNPLUG_PRIMARY", "guest primary removed", "source active", "source STOP",
-         "destination RESUME", "guest primary enslaved")
+CHAIN = (
+    "source UNPLUG_PRIMARY",
+    "guest primary removed",
+    "source active",
+    "source STOP",
+    "destination RESUME",
+    "guest primary enslaved",
+)
 
 
 def order(folder: pathlib.Path, *chain: str, **by_name: Fact | None) -> Finding:
@@ -83,7 +89,9 @@ def test_events_closer_than_their_errors_cannot_be_told(tmp_path: pathlib.Path) 
     gone = PRIMARY.model_copy(update={"driver": None, "master": None})
 
     found = order(
-        tmp_path, "guest primary removed", "source active",
+        tmp_path,
+        "guest primary removed",
+        "source active",
         removed=link(1249, "removed", gone, err=5),
     )
 
@@ -98,7 +106,9 @@ def test_events_of_one_qemu_are_ordered_however_large_their_errors(
     tmp_path: pathlib.Path,
 ) -> None:
     found = order(
-        tmp_path, "source UNPLUG_PRIMARY", "source wait-unplug",
+        tmp_path,
+        "source UNPLUG_PRIMARY",
+        "source wait-unplug",
         unplug=qmp(1002.9, "source", "UNPLUG_PRIMARY", err=1),
     )
 
@@ -145,12 +155,15 @@ def test_an_event_that_may_be_before_the_migration_cannot_be_told(
 
 
 def test_host_events_and_devices_can_be_named(tmp_path: pathlib.Path) -> None:
-    assert order(
-        tmp_path, "source UNPLUG_PRIMARY hostdev0", "host alpha vf-mac-cleared", "source active"
-    ).outcome is Outcome.PASSED
-    assert order(
-        tmp_path, "source UNPLUG_PRIMARY hostdev1", "source active"
-    ).outcome is Outcome.FAILED
+    assert (
+        order(
+            tmp_path, "source UNPLUG_PRIMARY hostdev0", "host alpha vf-mac-cleared", "source active"
+        ).outcome
+        is Outcome.PASSED
+    )
+    assert (
+        order(tmp_path, "source UNPLUG_PRIMARY hostdev1", "source active").outcome is Outcome.FAILED
+    )
 
 
 BACK = """\
@@ -160,9 +173,13 @@ steps:
 """
 
 
-@pytest.mark.parametrize(("resumes", "outcome"), [
-    (4020, Outcome.PASSED), (3900, Outcome.FAILED),
-])
+@pytest.mark.parametrize(
+    ("resumes", "outcome"),
+    [
+        (4020, Outcome.PASSED),
+        (3900, Outcome.FAILED),
+    ],
+)
 def test_an_order_has_to_hold_in_every_migration(
     resumes: int, outcome: Outcome, tmp_path: pathlib.Path
 ) -> None:

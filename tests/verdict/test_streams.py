@@ -14,15 +14,29 @@ from harness.verdict import Finding, MeasuredStream, Outcome, judge
 from tests.verdict.story import MS, Story
 
 FACT = StreamFact(
-    t_ns=0, stream="inbound", protocol="udp", sender="client", receiver="g1", rate=1000, size=128,
-    tmax_ns=2000 * MS, sends="streams/inbound.sends", arrivals="streams/inbound.arrivals",
-    sends_clock="run", arrivals_clock="run", complete=True,
+    t_ns=0,
+    stream="inbound",
+    protocol="udp",
+    sender="client",
+    receiver="g1",
+    rate=1000,
+    size=128,
+    tmax_ns=2000 * MS,
+    sends="streams/inbound.sends",
+    arrivals="streams/inbound.arrivals",
+    sends_clock="run",
+    arrivals_clock="run",
+    complete=True,
 )
 
 
 def metrics(
-    *, sent: int = 1000, lost: tuple[int, ...] = (), swap: tuple[int, ...] = (),
-    again: tuple[int, ...] = (), rate: float = 1000.0,
+    *,
+    sent: int = 1000,
+    lost: tuple[int, ...] = (),
+    swap: tuple[int, ...] = (),
+    again: tuple[int, ...] = (),
+    rate: float = 1000.0,
 ) -> StreamMetrics:
     """A stream of which some numbers are lost, come after their successor, or come twice."""
     seq = np.arange(sent)
@@ -36,9 +50,7 @@ def metrics(
     return measure_stream(Trace.of(seq, t_ns), arrivals, rate=rate, tmax_ns=2000 * MS)
 
 
-def bound(
-    folder: pathlib.Path, expect: str, **streams: MeasuredStream
-) -> Finding:
+def bound(folder: pathlib.Path, expect: str, **streams: MeasuredStream) -> Finding:
     story = Story(folder, f"  streams: {{{expect}}}\n", streams=streams)
     found = judge(story.evidence()).findings
     return next(one for one in found if one.path.startswith("expect.streams."))
@@ -56,24 +68,27 @@ def echo(told: StreamMetrics) -> MeasuredStream:
 LOST = metrics(lost=(3, 4, 5))
 
 
-@pytest.mark.parametrize(("expect", "told", "outcome"), [
-    ("inbound: {lost: 0}", metrics(), Outcome.PASSED),
-    ("inbound: {lost: 0}", LOST, Outcome.FAILED),
-    ("inbound: {lost: 3}", LOST, Outcome.PASSED),
-    ("inbound: {lost: '<= 3'}", LOST, Outcome.PASSED),
-    ("inbound: {lost: '<= 2'}", LOST, Outcome.FAILED),
-    ("inbound: {lost: '< 3'}", LOST, Outcome.FAILED),
-    ("inbound: {lost: '>= 1'}", metrics(), Outcome.FAILED),
-    ("inbound: {lost: '> 3'}", LOST, Outcome.FAILED),
-    ("inbound: {lost: '<= 0.3%'}", LOST, Outcome.PASSED),
-    ("inbound: {lost: '<= 0.2%'}", LOST, Outcome.FAILED),
-    ("inbound: {reordered: 0}", metrics(), Outcome.PASSED),
-    ("inbound: {reordered: 0}", metrics(swap=(7,)), Outcome.FAILED),
-    ("inbound: {reordered: 1}", metrics(swap=(7,)), Outcome.PASSED),
-    ("inbound: {duplicates: 0}", metrics(), Outcome.PASSED),
-    ("inbound: {duplicates: 0}", metrics(again=(998, 999)), Outcome.FAILED),
-    ("inbound: {duplicates: '<= 2'}", metrics(again=(998, 999)), Outcome.PASSED),
-])
+@pytest.mark.parametrize(
+    ("expect", "told", "outcome"),
+    [
+        ("inbound: {lost: 0}", metrics(), Outcome.PASSED),
+        ("inbound: {lost: 0}", LOST, Outcome.FAILED),
+        ("inbound: {lost: 3}", LOST, Outcome.PASSED),
+        ("inbound: {lost: '<= 3'}", LOST, Outcome.PASSED),
+        ("inbound: {lost: '<= 2'}", LOST, Outcome.FAILED),
+        ("inbound: {lost: '< 3'}", LOST, Outcome.FAILED),
+        ("inbound: {lost: '>= 1'}", metrics(), Outcome.FAILED),
+        ("inbound: {lost: '> 3'}", LOST, Outcome.FAILED),
+        ("inbound: {lost: '<= 0.3%'}", LOST, Outcome.PASSED),
+        ("inbound: {lost: '<= 0.2%'}", LOST, Outcome.FAILED),
+        ("inbound: {reordered: 0}", metrics(), Outcome.PASSED),
+        ("inbound: {reordered: 0}", metrics(swap=(7,)), Outcome.FAILED),
+        ("inbound: {reordered: 1}", metrics(swap=(7,)), Outcome.PASSED),
+        ("inbound: {duplicates: 0}", metrics(), Outcome.PASSED),
+        ("inbound: {duplicates: 0}", metrics(again=(998, 999)), Outcome.FAILED),
+        ("inbound: {duplicates: '<= 2'}", metrics(again=(998, 999)), Outcome.PASSED),
+    ],
+)
 def test_a_count_is_compared_with_its_bound(
     expect: str, told: StreamMetrics, outcome: Outcome, tmp_path: pathlib.Path
 ) -> None:
@@ -109,9 +124,18 @@ UNTOLD = {
         "inbound.sends: cut off",
     ),
     "not measured": (
-        {"inbound": inbound(None)}, "its records were not reduced to metrics",
+        {"inbound": inbound(None)},
+        "its records were not reduced to metrics",
     ),
     "nothing sent": ({"inbound": inbound(metrics(sent=0))}, "nothing was sent"),
+    "nothing arrived": (
+        {"inbound": inbound(metrics(lost=tuple(range(1000))))},
+        "of 1000 sent nothing arrived: it never flowed, or its capture saw nothing",
+    ),
+    "strangers": (
+        {"inbound": inbound(dataclasses.replace(metrics(), strangers=3))},
+        "3 packets arrived whose numbers were never sent",
+    ),
     "one sent": (
         {"inbound": inbound(metrics(sent=1))},
         "1 sent, too few to tell whether the sender kept its rate",
@@ -157,10 +181,14 @@ def test_a_loss_that_only_icmp_saw_is_not_charged_to_the_network(tmp_path: pathl
 
 
 def test_a_bound_for_every_stream_is_judged_for_each(tmp_path: pathlib.Path) -> None:
-    story = Story(tmp_path, '  streams: {"*": {duplicates: 0}}\n', streams={
-        "inbound": inbound(metrics()),
-        "echo": echo(metrics(sent=200, again=(199,), rate=100.0)),
-    })
+    story = Story(
+        tmp_path,
+        '  streams: {"*": {duplicates: 0}}\n',
+        streams={
+            "inbound": inbound(metrics()),
+            "echo": echo(metrics(sent=200, again=(199,), rate=100.0)),
+        },
+    )
 
     found = [one for one in judge(story.evidence()).findings if "streams" in one.path]
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 GREETING = {
@@ -25,6 +26,24 @@ GREETING = {
         "capabilities": [],
     }
 }
+
+
+def reply_to(request: Any) -> dict[str, Any]:
+    return {} if request is None else {"id": request}
+
+
+def requests(connection: socket.socket) -> Iterator[dict[str, Any]]:
+    """Like QEMU's, this parser needs no line ends between the objects."""
+    text = ""
+    while data := connection.recv(65536):
+        text += data.decode()
+        while text.strip():
+            try:
+                request, end = json.JSONDecoder().raw_decode(text.lstrip())
+            except ValueError:
+                break
+            text = text.lstrip()[end:]
+            yield request
 
 
 def main() -> None:
@@ -39,18 +58,17 @@ def main() -> None:
     server.bind(path)
     server.listen()
     connection, _ = server.accept()
-    stream = connection.makefile("rwb", buffering=0)
 
     def say(message: Any) -> None:
-        stream.write(json.dumps(message).encode() + b"\r\n")
+        connection.sendall(json.dumps(message).encode() + b"\r\n")
 
     def follow(actions: list[dict[str, Any]], request: Any) -> None:
         for action in actions:
             if "return" in action:
-                say({"return": action["return"], "id": request})
+                say({"return": action["return"], **reply_to(request)})
             elif "error" in action:
                 kind, text = action["error"]
-                say({"error": {"class": kind, "desc": text}, "id": request})
+                say({"error": {"class": kind, "desc": text}, **reply_to(request)})
             elif "event" in action:
                 name, data = action["event"]
                 now = time.time_ns() // 1000
@@ -63,7 +81,7 @@ def main() -> None:
             elif "hangup" in action:
                 connection.shutdown(socket.SHUT_RDWR)
             elif "cut" in action:
-                stream.write(b'{"return": {')
+                connection.sendall(b'{"return": {')
                 os._exit(action["cut"])
             elif "exit" in action:
                 os._exit(action["exit"])
@@ -72,14 +90,13 @@ def main() -> None:
 
     say(GREETING)
     follow(script.get("greeting", []), None)
-    for line in stream:
-        request = json.loads(line)
+    for request in requests(connection):
         name = request["execute"]
         default = {"query-status": [{"return": {"status": "running", "running": True}}]}
         actions = script.get(name, default.get(name, [{"return": {}}]))
         if name == "quit" and "quit" not in script:
             actions = [{"return": {}}, {"event": ["SHUTDOWN", {"guest": False}]}, {"exit": 0}]
-        follow(actions, request["id"])
+        follow(actions, request.get("id"))
     signal.pause()
 
 

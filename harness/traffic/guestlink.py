@@ -1,0 +1,420 @@
+"""The harness's session with labprobe in a guest (``images/guest/labprobe.c``).
+
+The session outlives migrations: ``attach`` gives it the socket of the destination's QEMU
+while that of the source may still be read. Lines are numbered by the guest; they are taken
+in the order of their numbers whichever socket they came from, and what a migration swallowed
+is asked for again. What cannot be had again is recorded as a Note.
+
+Facts go to ``on_fact``: GuestClock from each round trip, LinkEvent for each change of a
+netdev. A link event waits until a later round trip bounds its time from above, then is dated
+by ``harness.measure.clocks``; never later than its receipt.
+
+Neighbours: ``guestlines`` puts lines in order; ``lab`` gives the sockets; ``scenario``
+starts and dumps streams.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import socket
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from harness.errors import DeadlineExceeded, LabError, ReachError, RecordError
+from harness.measure.clocks import GuestClockMap
+from harness.observe import Fact, GuestClock, LinkEvent, LinkState, Note, Snapshot
+from harness.observe.record import now_ns
+from harness.traffic.guestlines import Line, LineOrder, parse_line
+from harness.traffic.records import Records
+
+_RAW = np.dtype([("t_ns", "<u8"), ("seq", "<u4"), ("error", "<u4")])
+_PING_LOST_S = 3.0
+"""After this long a ping counts as swallowed by a migration, and another is sent."""
+_EVENTS = ("added", "removed", "enslaved", "released", "up", "down", "changed")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTotals:
+    """What labprobe says of a stream at its end. Times in ns of the guest's clock.
+
+    ``unrecorded`` packets found no room in the guest's memory; ``overrun`` were dropped by
+    the sink's socket, which was full: neither is the network's loss. ``failed`` sends were
+    refused by the guest's kernel and were not sent. ``late``, ``moved_ns``: as in
+    ``programs.SendSummary``.
+    """
+
+    records: int
+    unrecorded: int
+    overrun: int = 0
+    foreign: int = 0
+    sent: int = 0
+    failed: int = 0
+    late: int = 0
+    largest_gap_ns: int = 0
+    moved_ns: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the records hold all that the socket saw."""
+        return self.unrecorded == 0 and self.overrun == 0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDump:
+    """A stream's records as the guest made them (``clock`` guest), and its totals.
+
+    ``errors`` counts refused sends by errno; they are not among the records.
+    """
+
+    records: Records
+    totals: StreamTotals
+    errors: Mapping[int, int]
+
+
+class GuestLink:
+    """A session with one guest's labprobe. Threads: one a socket, one that pings."""
+
+    def __init__(
+        self, guest: str, on_fact: Callable[[Fact], None], *, ping_interval: float = 0.2
+    ) -> None:
+        self.guest = guest
+        self.clock = GuestClockMap()
+        self._on_fact = on_fact
+        self._lock = threading.Condition(threading.RLock())
+        self._sockets: list[socket.socket] = []
+        self._readers: list[threading.Thread] = []
+        self._order = LineOrder()
+        self._tags = itertools.count(1)
+        self._answers: dict[int, Line] = {}
+        self._collecting: dict[int, list[Line]] = {}
+        self._pings: dict[int, int] = {}
+        self._undated: deque[tuple[LinkEvent, int]] = deque()
+        self._states: list[LinkState] = []
+        self._monitoring = threading.Event()
+        self._closed = threading.Event()
+        self._pinger = threading.Thread(
+            target=self._keep_pinging, args=(ping_interval,), name=f"ping {guest}", daemon=True
+        )
+        self._pinger.start()
+
+    # -- sockets -------------------------------------------------------------------------
+
+    def attach(self, sock: socket.socket) -> None:
+        """Read this socket too, and send commands to it from now on."""
+        with self._lock:
+            self._sockets.append(sock)
+            reader = threading.Thread(
+                target=self._read, args=(sock,), name=f"labprobe {self.guest}", daemon=True
+            )
+            self._readers.append(reader)
+            self._pings.clear()  # what was under way may be lost; ask anew at once
+            self._order.ask_again()
+        reader.start()
+
+    def detach(self) -> None:
+        """Give up the socket attached last (its QEMU is gone) for the one before it."""
+        with self._lock:
+            if self._sockets:
+                self._drop(self._sockets[-1])
+
+    def close(self) -> None:
+        """End the session; labprobe goes on. Link events not dated yet are, by their receipt."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        with self._lock:
+            for sock in list(self._sockets):
+                self._drop(sock)
+            self._lock.notify_all()
+        self._pinger.join(5)
+        for reader in self._readers:
+            reader.join(5)
+        with self._lock:
+            self._date_events(final=True)
+
+    # -- commands ------------------------------------------------------------------------
+
+    def wait_monitoring(self, timeout: float) -> None:
+        """Until labprobe has reported the netdevs that were there when it started."""
+        if not self._monitoring.wait(timeout):
+            raise DeadlineExceeded(
+                f"guest {self.guest}: labprobe said nothing of its netdevs within {timeout:g} s",
+                hint="see the guest's console: does labprobe run, has it its port?",
+            )
+
+    def start_sink(
+        self, stream_id: int, port: int, *, version: int = 4, timeout: float = 10.0
+    ) -> None:
+        """Record arrivals of a stream at a UDP port of the guest."""
+        self._ask(f"sink {stream_id} {port} {version}", timeout)
+
+    def start_sender(
+        self, stream_id: int, destination: str, port: int, *, rate: float, size: int,
+        count: int = 0, source_port: int = 0, timeout: float = 10.0,
+    ) -> None:  # fmt: skip
+        """Send a stream from the guest; ``size`` octets of IP packet, ``count`` 0: endless."""
+        self._ask(
+            f"send {stream_id} {destination} {port} {rate:g} {size} {count} {source_port}", timeout
+        )
+
+    def stop(self, stream_id: int, *, timeout: float = 10.0) -> StreamTotals:
+        """End a stream; its records stay in the guest until ``dump`` and ``reset``."""
+        return _totals(self._ask(f"stop {stream_id}", timeout))
+
+    def dump(self, stream_id: int, *, timeout: float = 60.0) -> GuestDump:
+        """The records of a stream. RecordError when what came is not what was sent off."""
+        tag = next(self._tags)
+        with self._lock:
+            self._collecting[tag] = []
+        try:
+            end = self._ask(f"dump {stream_id}", timeout, tag=tag)
+            with self._lock:
+                pieces = self._collecting[tag]
+        finally:
+            with self._lock:
+                self._collecting.pop(tag, None)
+        return self._assemble(stream_id, pieces, end)
+
+    def reset(self, *, timeout: float = 10.0) -> None:
+        """End and forget all streams of the guest."""
+        self._ask("reset", timeout)
+
+    def beacon(self, interval_ms: int, *, timeout: float = 10.0) -> None:
+        """Have the guest send its clock unasked; 0: no more."""
+        self._ask(f"beacon {interval_ms}", timeout)
+
+    def snapshot(self, moment: str, *, timeout: float = 10.0) -> Snapshot:
+        """All netdevs of the guest now, as its monitor knows them; also given to on_fact."""
+        with self._lock:
+            self._states = []
+        begin = now_ns()
+        self._ask("links", timeout)
+        end = now_ns()
+        with self._lock:
+            links = tuple(self._states)
+        fact = Snapshot(
+            t_ns=(begin + end) // 2, err_ns=(end - begin + 1) // 2, guest=self.guest,
+            moment=moment, links=links,
+        )  # fmt: skip
+        self._on_fact(fact)
+        return fact
+
+    def to_run(
+        self, guest_ns: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Times of the guest's clock on the run's clock, and their errors (half-widths)."""
+        with self._lock:
+            return self.clock.to_run(guest_ns)
+
+    # -- inside --------------------------------------------------------------------------
+
+    def _ask(self, command: str, timeout: float, *, tag: int | None = None) -> Line:
+        """Send a command and wait for its answer; LabError when the guest refuses it."""
+        tag = next(self._tags) if tag is None else tag
+        end = time.monotonic() + timeout
+        with self._lock:
+            self._send(f"@{tag} {command}\n")
+            while tag not in self._answers:
+                left = end - time.monotonic()
+                if left <= 0 or self._closed.is_set():
+                    raise DeadlineExceeded(
+                        f"guest {self.guest}: `{command}` was not answered within {timeout:g} s; "
+                        f"last seen: line {self._order.last}",
+                        hint="a guest that is stopped, or being migrated, does not answer",
+                    )
+                self._lock.wait(left)
+            answer = self._answers.pop(tag)
+        if answer.kind == "error":
+            raise LabError(f"guest {self.guest}: `{command}`: {answer.data.get('text')}")
+        return answer
+
+    def _send(self, text: str) -> None:
+        if not self._sockets:
+            raise ReachError(f"guest {self.guest}: labprobe's port is not connected")
+        try:
+            self._sockets[-1].sendall(text.encode())
+        except OSError as error:
+            raise ReachError(f"guest {self.guest}: labprobe's port: {error}") from error
+
+    def _drop(self, sock: socket.socket) -> None:
+        if sock in self._sockets:
+            self._sockets.remove(sock)
+        try:
+            sock.shutdown(socket.SHUT_RDWR)  # wakes its reader
+        except OSError:
+            return  # the other end was faster
+
+    def _read(self, sock: socket.socket) -> None:
+        held = b""
+        try:
+            while data := sock.recv(65536):
+                received = now_ns()
+                *lines, held = (held + data).split(b"\n")
+                with self._lock:
+                    for raw in lines:
+                        if raw and (line := parse_line(raw, received)):
+                            self._take(line)
+                    if self._order.gap and self._sockets:
+                        self._ask_again()
+        except OSError:
+            held = b""  # the connection broke: the same as its end
+        finally:
+            with self._lock:
+                self._drop(sock)
+                sock.close()
+
+    def _ask_again(self) -> None:
+        command = self._order.request(next(self._tags))
+        if command:
+            try:
+                self._send(command)
+            except ReachError:
+                self._order.ask_again()  # at the next line, of the next socket
+
+    def _take(self, line: Line) -> None:
+        for note in self._order.add(line):
+            self._on_fact(Note(t_ns=line.received_ns, text=f"guest {self.guest}: {note}"))
+        for ready in self._order.ready():
+            self._obey(ready)
+
+    def _obey(self, line: Line) -> None:
+        """Act on one line, in the order of the guest."""
+        data = line.data
+        if line.kind == "pong":
+            self._pong(line)
+        elif line.kind == "beacon":
+            self.clock.add(int(data["mono"]), None, line.received_ns)
+        elif line.kind == "link":
+            self._link(line)
+        elif line.kind == "monitoring":
+            self._monitoring.set()
+        elif line.kind == "data" and line.tag in self._collecting:
+            self._collecting[line.tag].append(line)
+        elif line.kind in ("dropped", "netlink-lost", "full") or (
+            line.kind == "error" and line.tag is None
+        ):
+            self._on_fact(Note(t_ns=line.received_ns, text=f"guest {self.guest}: {data}"))
+        if line.tag is not None and line.kind not in ("data", "pong"):
+            self._answers[line.tag] = line
+        self._lock.notify_all()
+
+    def _pong(self, line: Line) -> None:
+        sent = self._pings.pop(line.tag or 0, None)
+        if sent is None:
+            return
+        guest_ns, received = int(line.data["mono"]), line.received_ns
+        self.clock.add(guest_ns, sent, received)
+        self._on_fact(
+            GuestClock(
+                t_ns=(sent + received) // 2, err_ns=(received - sent + 1) // 2,
+                guest=self.guest, guest_ns=guest_ns,
+            )
+        )  # fmt: skip
+        self._date_events(bounded_to=guest_ns)
+
+    def _link(self, line: Line) -> None:
+        try:
+            state = LinkState.model_validate(line.data["link"])
+        except (KeyError, ValidationError) as error:
+            self._on_fact(
+                Note(t_ns=line.received_ns, text=f"guest {self.guest}: link line: {error}")
+            )
+            return
+        if line.data["event"] == "state":
+            self._states.append(state)
+        elif line.data["event"] in _EVENTS:
+            event = LinkEvent(
+                t_ns=line.received_ns, guest=self.guest, event=line.data["event"], link=state,
+                guest_ns=int(line.data["guest_ns"]),
+            )  # fmt: skip
+            self._undated.append((event, line.received_ns))
+            if not self._pings:
+                self._ping()
+
+    def _date_events(self, *, bounded_to: int = 0, final: bool = False) -> None:
+        """Date the events that a reading after them bounds; the rest only at the very end."""
+        while self._undated and (final or self._undated[0][0].guest_ns <= bounded_to):
+            event, received = self._undated.popleft()
+            try:
+                times, errors = self.clock.to_run(np.array([event.guest_ns], dtype=np.int64))
+                early = int(times[0]) - int(errors[0])
+                late = min(int(times[0]) + int(errors[0]), received)
+            except RecordError:
+                early = late = received
+                self._on_fact(
+                    Note(
+                        t_ns=received,
+                        text=f"guest {self.guest}: its clock was never read; the next link event "
+                        "is dated by its receipt, which may be much later than the event",
+                    )
+                )
+            early = min(early, late)
+            self._on_fact(
+                event.model_copy(
+                    update={"t_ns": (early + late) // 2, "err_ns": (late - early + 1) // 2}
+                )
+            )
+
+    def _keep_pinging(self, interval: float) -> None:
+        while not self._closed.wait(interval):
+            with self._lock:
+                lost = now_ns() - int(_PING_LOST_S * 1e9)
+                self._pings = {tag: sent for tag, sent in self._pings.items() if sent > lost}
+                if self._sockets and not self._pings:
+                    self._ping()
+
+    def _ping(self) -> None:
+        tag = next(self._tags)
+        self._pings[tag] = now_ns()
+        try:
+            self._send(f"@{tag} ping\n")
+        except ReachError:
+            self._pings.pop(tag, None)  # the reader of that socket notices its end
+
+    def _assemble(self, stream_id: int, pieces: list[Line], end: Line) -> GuestDump:
+        where = f"guest {self.guest}: dump of stream {stream_id}"
+        raw = bytearray()
+        for piece in pieces:
+            if int(piece.data["at"]) * _RAW.itemsize != len(raw):
+                raise RecordError(f"{where}: a piece is missing after {len(raw)} octets")
+            try:
+                raw += base64.b64decode(piece.data["b64"], validate=True)
+            except binascii.Error as error:
+                raise RecordError(f"{where}: a piece is damaged: {error}") from error
+        count, checksum = int(end.data["count"]), int(end.data["crc32"])
+        if len(raw) != count * _RAW.itemsize or zlib.crc32(raw) != checksum:
+            raise RecordError(
+                f"{where}: {len(raw) / _RAW.itemsize:g} records came of {count}, or their "
+                "checksum is wrong"
+            )
+        rows = np.frombuffer(bytes(raw), dtype=_RAW)
+        good = rows[rows["error"] == 0]
+        errors, counts = np.unique(rows["error"][rows["error"] != 0], return_counts=True)
+        return GuestDump(
+            records=Records(
+                stream_id=stream_id, clock="guest", t_ns=good["t_ns"].astype(np.int64),
+                seq=good["seq"].astype(np.int64),
+            ),
+            totals=_totals(end),
+            errors=dict(zip(errors.tolist(), counts.tolist(), strict=True)),
+        )  # fmt: skip
+
+
+def _totals(line: Line) -> StreamTotals:
+    fields: dict[str, Any] = {
+        name: int(line.data[name])
+        for name in StreamTotals.__dataclass_fields__
+        if name in line.data
+    }
+    return StreamTotals(**fields)
