@@ -8,7 +8,7 @@ channels (guest agent, measuring program) follow. Neighbours: ``host`` has the p
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,18 +16,53 @@ from harness.errors import LabError, ReachError, VmError
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
-from harness.observe import Accelerator, FactLog, HostEvent, QmpEvent
+from harness.observe import Accelerator, Fact, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, Placement
-from harness.probe import GuestProbe
 from harness.reach.deadline import Deadline
-from harness.reach.guest import GuestMachine
+from harness.reach.guest import GuestAgent, GuestMachine
 from harness.traffic.guestlink import GuestLink
 from harness.vm import Vm
 
 _START_S = 60.0
 _READY_S = 240.0
 _END_S = 20.0
+
+
+class LinkTable:
+    """The netdevs of a guest as its netlink messages tell them, and a way to wait for them."""
+
+    def __init__(self) -> None:
+        self._links: dict[int, LinkState] = {}
+        self._changed = threading.Condition(threading.RLock())
+
+    def update(self, event: LinkEvent) -> None:
+        with self._changed:
+            if event.event == "removed":
+                self._links.pop(event.link.index, None)
+            else:
+                self._links[event.link.index] = event.link
+            self._changed.notify_all()
+
+    def now(self) -> tuple[LinkState, ...]:
+        """All netdevs, by their index."""
+        with self._changed:
+            return tuple(self._links[index] for index in sorted(self._links))
+
+    def wait(
+        self,
+        wanted: Callable[[tuple[LinkState, ...]], bool],
+        deadline: Deadline,
+        *,
+        what: str,
+        show: Callable[[tuple[LinkState, ...]], str],
+    ) -> None:
+        """Wait until ``wanted`` holds; DeadlineExceeded says what ``show`` last said."""
+        with self._changed:
+            while not wanted(self.now()):
+                if deadline.expired:
+                    raise deadline.error(what, show(self.now()))
+                self._changed.wait(deadline.left)
 
 
 class Instance:
@@ -64,10 +99,12 @@ class LabGuest:
         self._instances: list[Instance] = []
         self._current: Instance | None = None
         self._number = 0
+        self.qemu_versions: dict[str, str] = {}
+        """Host -> what the last QEMU there said of its version."""
         self._lock = threading.Lock()
-        self.link = GuestLink(plan.name, facts.add)
-        self.machine = GuestMachine(plan.name)
-        self.probe = GuestProbe(plan.name, self.machine)
+        self.links = LinkTable()
+        self.link = GuestLink(plan.name, self._on_fact)
+        self.machine = GuestMachine(GuestAgent(plan.name))
 
     @property
     def name(self) -> str:
@@ -85,6 +122,11 @@ class LabGuest:
         """Every QEMU that the guest has had, and the one that waits for it, in their order."""
         with self._lock:
             return tuple(self._instances)
+
+    def _on_fact(self, fact: Fact) -> None:
+        self._facts.add(fact)
+        if isinstance(fact, LinkEvent):
+            self.links.update(fact)
 
     def start(self, host: LabHost, *, incoming: bool = False) -> Instance:
         """Start a QEMU for the guest on ``host``; ``incoming``: one that waits for it."""
@@ -132,6 +174,7 @@ class LabGuest:
         if self._filter_handoff:
             handoff.begin()
         vm.start(Deadline(_START_S))
+        self.qemu_versions[host.name] = vm.version()
         host.note("qemu-started", self.name)
         if not incoming:
             self._current = instance
@@ -166,8 +209,8 @@ class LabGuest:
         deadline = Deadline(_READY_S)
         try:
             self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
-            self.link.wait_hello(deadline)
-            self.machine.attach(instance.host.machine.connect(instance.socket_path("ga")))
+            self.link.wait_monitoring(deadline.left)
+            self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
             error.evidence = (*error.evidence, *self.console_tail())
             raise
@@ -188,7 +231,7 @@ class LabGuest:
     def arrived_at(self, instance: Instance) -> None:
         """The guest runs in ``instance`` now; its channels follow."""
         self._current = instance
-        self.machine.attach(instance.host.machine.connect(instance.socket_path("ga")))
+        self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
 
     def retire(self, instance: Instance, logs: Path) -> None:
         """End a QEMU that the guest has left, keep its logs and remove what it used."""
@@ -213,4 +256,4 @@ class LabGuest:
     def close(self) -> None:
         """Let go of the channels."""
         self.link.close()
-        self.machine.close()
+        self.machine.agent.detach()

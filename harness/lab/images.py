@@ -86,6 +86,19 @@ class LabImages:
             case GuestImage() | HostImage():
                 return made.initramfs.parent
 
+    def payload(self, ref: ImageRef) -> tuple[Path, ...]:
+        """The files and directories that a host needs of the image, by absolute path."""
+        made = self.get(ref)
+        match made:
+            case Toolchain():
+                return tuple(sorted(p for p in made.root.iterdir() if p.name != "manifest.json"))
+            case Kernel():
+                return (made.vmlinux,)
+            case GuestImage():
+                return (made.initramfs,)
+            case HostImage():
+                raise LabError(f"image {ref.name}: a root file system is not carried into hosts")
+
     def tiny_guest(self) -> Path:
         """The guest that accelerators are tried with."""
         return self._store.tiny_guest(progress=self._progress)

@@ -172,9 +172,10 @@ class Lab:
     def _plug(self, machine: str, links_of: NamespaceMachine) -> None:
         """Veth pairs between a namespace and the bridges of its networks."""
         plan = self.plan
-        links = next(
-            (ns.links for ns in plan.namespaces if ns.name == machine), ()
-        ) or plan.hosts[machine].links
+        links = (
+            next((ns.links for ns in plan.namespaces if ns.name == machine), ())
+            or plan.hosts[machine].links
+        )
         for link in links:
             network = self._network_plan(link.network)
             self.local.links.create_veth(
@@ -221,9 +222,7 @@ class Lab:
             self._plug(name, local)
             machine = local
         else:
-            machine = reach_host(
-                plan, self.sandbox, self._key, self.local, self.host_vms.get(name)
-            )
+            machine = reach_host(plan, self.sandbox, self._key, self.local, self.host_vms.get(name))
             # A host VM goes with its QEMU; a real machine has to be left as it was found.
             if plan.kind == "ssh":
                 self._later(name, machine.close)
@@ -278,9 +277,7 @@ class Lab:
 
     def _start(self, name: str) -> None:
         plan = self.plan.guests[name]
-        guest = LabGuest(
-            plan, self.images, self.facts, filter_handoff=self.plan.filter_handoff
-        )
+        guest = LabGuest(plan, self.images, self.facts, filter_handoff=self.plan.filter_handoff)
         self.guests[name] = guest
         self._later(name, guest.close)
         guest.start(self.hosts[plan.home])
@@ -337,5 +334,3 @@ def _keep(machine: Machine, name: str, path: str, logs: Path) -> list[str]:
     except (HarnessError, OSError) as error:
         return [f"{path}: {error}"]
     return []
-
-

@@ -23,8 +23,8 @@ class Interruption:
     ``by_loss_ns``: packets lost over the rate (RFC 6201: packet-loss method).
     ``by_time_ns``: the largest distance between two arrivals that follow each other in time,
     less the sender's period (RFC 6201: timestamp method); ``gap_from_ns`` and ``gap_to_ns`` are
-    the two arrivals. ``unbracketed`` packets were lost before the first or after the last arrival, where
-    no two arrivals can say how long: then ``by_time_ns`` is a lower bound.
+    the two arrivals. ``unbracketed`` packets were lost before the first or after the last
+    arrival, where no two arrivals can say how long: then ``by_time_ns`` is a lower bound.
     ``impaired_ns``: from the first to the last packet that was lost, reordered, duplicated or
     above the PDV bound, by send times ``impaired_from_ns`` and ``impaired_to_ns``; 0 with
     ``impaired`` = 0 packets when none was.

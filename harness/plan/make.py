@@ -31,7 +31,8 @@ from harness.topology.model import (
     GuestNicModel,
     Host,
     HostKind,
-    Interface,
+    HostNic,
+    NamespaceNic,
     Topology,
 )
 from harness.topology.vfs import vf_indices
@@ -85,12 +86,12 @@ class _Planner:
         subnet = self.topology.networks[self.management].subnet
         if subnet is None:
             return {}
-        machines = [*self.topology.hosts.values(), *self.topology.namespaces.values()]
-        taken: list[Interface] = []
-        for machine in machines:
-            for nic in machine.nics.values():
-                if nic.network == self.management:
-                    taken += nic.address
+        nics: list[HostNic | NamespaceNic] = []
+        for host in self.topology.hosts.values():
+            nics += host.nics.values()
+        for namespace in self.topology.namespaces.values():
+            nics += namespace.nics.values()
+        taken = [a for nic in nics if nic.network == self.management for a in nic.address]
         free = free_addresses(subnet, taken)
         addresses = {LAB: f"{next(free)}/{subnet.prefixlen}"}
         for name, host in self.topology.hosts.items():

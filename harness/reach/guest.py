@@ -12,6 +12,7 @@ its questions through ``GuestMachine``.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 import socket
@@ -54,6 +55,7 @@ class GuestAgent:
         self._socket: socket.socket | None = None
         self._buffer = b""
         self._in_step = False
+        self._used: socket.socket | None = None
         self._lock = threading.Lock()
         self._attach_lock = threading.Lock()
         if connection is not None:
@@ -110,12 +112,10 @@ class GuestAgent:
             connection = self._socket
         if connection is None:
             raise ReachError(f"guest {self.guest}: its channel is not connected")
-        if connection is not self._synced_with:
+        if connection is not self._used:
             self._buffer, self._in_step = b"", False
-            self._synced_with = connection
+            self._used = connection
         return connection
-
-    _synced_with: socket.socket | None = None
 
     def _sync(self, connection: socket.socket, deadline: Deadline) -> None:
         """Make the agent drop half a request, and drop what is left of old answers."""
@@ -199,11 +199,9 @@ class GuestAgent:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the other end may be gone already
         # close() alone would not wake a thread that is in recv().
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # noqa: SIM105
     connection.close()
 
 

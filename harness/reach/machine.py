@@ -12,6 +12,7 @@ a booted host VM). ``guest.GuestMachine`` offers ``run`` in a guest. Neighbours:
 from __future__ import annotations
 
 import base64
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,8 +230,8 @@ class Machine:
 
     # -- sockets -------------------------------------------------------------------------
 
-    def connect(self, address: Address, *, deadline: Deadline | None = None) -> Any:
-        """A ``socket.socket`` whose other end is ``address`` on the machine.
+    def connect(self, address: Address, *, deadline: Deadline | None = None) -> socket.socket:
+        """A socket whose other end is ``address`` on the machine.
 
         For control channels; refused connections raise AgentRefused at once.
         """

@@ -9,6 +9,7 @@ runs it. Neighbours: ``machine`` gives the operations.
 from __future__ import annotations
 
 import io
+import shlex
 import socket
 import threading
 import zipfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import paramiko
+from paramiko.pkey import UnknownKeyType
 
 from harness.errors import InputError, MissingDependency, ReachError
 from harness.reach.agent import BOOTSTRAP, source_line
@@ -91,14 +93,16 @@ class SshMachine(Machine):
                 self._files().put(str(source), target)
                 self._files().chmod(target, source.stat().st_mode & 0o777)
             except (OSError, paramiko.SSHException, EOFError) as error:
-                raise ReachError(f"{self.name}: cannot copy {source} to {target}: {error}") from error
+                message = f"{self.name}: cannot copy {source} to {target}: {error}"
+                raise ReachError(message) from error
 
     def get(self, source: str, target: Path) -> None:
         with self._sftp_lock:
             try:
                 self._files().get(source, str(target))
             except (OSError, paramiko.SSHException, EOFError) as error:
-                raise ReachError(f"{self.name}: cannot copy {source} to {target}: {error}") from error
+                message = f"{self.name}: cannot copy {source} to {target}: {error}"
+                raise ReachError(message) from error
 
     def _files(self) -> paramiko.SFTPClient:
         if self._sftp is None:
@@ -112,9 +116,8 @@ class SshMachine(Machine):
         try:
             channel = transport.open_session(timeout=deadline.left)
             sudo = "sudo -n " if become_root else ""
-            # exec: no shell stays between sshd and the agent, whose stdin must end with the
-            # connection. BOOTSTRAP has no single quote that a shell could stumble on.
-            channel.exec_command(f"exec {sudo}python3 -I -c {_quoted(BOOTSTRAP)}")
+            # exec: no shell stays between sshd and the agent.
+            channel.exec_command(f"exec {sudo}python3 -I -c {shlex.quote(BOOTSTRAP)}")
             channel.sendall(source_line())
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise ReachError(f"{name}: cannot start the agent: {error}") from error
@@ -182,12 +185,6 @@ class _ChannelWriter(io.RawIOBase):
         super().close()
 
 
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
-
-
 def _zipped(package: str) -> bytes:
     """The Python files of an installed package, zipped."""
     buffer = io.BytesIO()
@@ -212,7 +209,7 @@ def _key(name: str, path: Path) -> paramiko.PKey:
         raise InputError(
             f"{name}: the ssh key {path} is encrypted", hint="make a key without a passphrase"
         ) from None
-    except (OSError, ValueError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
+    except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as error:
         raise InputError(f"{name}: the ssh key {path} cannot be used: {error}") from error
 
 

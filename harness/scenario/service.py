@@ -98,7 +98,9 @@ class LabService:
 
     def _must_be_up(self, verb: str) -> None:
         if self.lab.state is not LabState.UP:
-            raise InputError(f"{verb}: lab {self.lab.name} is {self.lab.state}; wait until it is up")
+            raise InputError(
+                f"{verb}: lab {self.lab.name} is {self.lab.state}; wait until it is up"
+            )
 
     def _console(self, name: str) -> socket.socket:
         if name in self.lab.guests:

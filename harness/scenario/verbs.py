@@ -11,7 +11,7 @@ Neighbours: ``run`` calls these for the steps of a case; ``lab`` makes what they
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ class Verbs:
             with self.lab.progress.step(f"step {name} " + " ".join(map(str, about.values()))):
                 yield told
         except BaseException as error:
-            told["problem"] = str(error)
+            told["reason"] = str(error)
             self._end(name, "failed", told)
             raise
         self._end(name, "done", told)
@@ -150,7 +150,7 @@ class Verbs:
         guest = self._guest(wanted.guest)
         mac = next(p.mac for p in guest.plan.pairs if p.standby == wanted.primary)
         with self._step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
-            guest.link.wait_links(
+            guest.links.wait(
                 lambda links: primary_state(links, mac) in _ACCEPTED[wanted.state],
                 Deadline(within),
                 what=f"primary of {wanted.primary} {wanted.state}",
@@ -165,9 +165,7 @@ class Verbs:
     def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
         """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""
         with self._step("exec", machine=machine, command=command) as told:
-            done = self.lab.machine(machine).run(
-                ["sh", "-c", command], timeout=within, check=False
-            )
+            done = self.lab.machine(machine).run(["sh", "-c", command], timeout=within, check=False)
             told.update(rc=done.status, stdout=done.stdout[-2000:], stderr=done.stderr[-2000:])
             if done.status != rc:
                 raise StepFailed(
@@ -181,7 +179,7 @@ class Verbs:
     def snapshot(self, moment: str) -> None:
         """Ask every guest for its netdevs, for the record."""
         for guest in self.lab.guests.values():
-            self.lab.facts.add(guest.probe.snapshot(moment))
+            guest.link.snapshot(moment)
 
     def _guest(self, name: str) -> LabGuest:
         try:
@@ -201,13 +199,13 @@ class Verbs:
 _ACCEPTED = {"up": ("up",), "present": ("up", "present"), "absent": ("absent",)}
 
 
-def primary_state(links: dict[int, LinkState], mac: str) -> str:
+def primary_state(links: Iterable[LinkState], mac: str) -> str:
     """``up``, ``present`` or ``absent``: the primary of the pair with this MAC address.
 
     The primary is the netdev with the pair's address that is neither the failover netdev nor
     the standby; ``up`` means enslaved, with carrier.
     """
-    for link in links.values():
+    for link in links:
         if link.mac == mac and link.driver not in ("net_failover", "virtio_net"):
             ready = link.master is not None and link.operstate == "up" and link.carrier
             return "up" if ready else "present"

@@ -83,7 +83,10 @@ class GuestDump:
 
 
 class GuestLink:
-    """A session with one guest's labprobe. Threads: one a socket, one that pings."""
+    """A session with one guest's labprobe. Threads: one a socket, one that pings.
+
+    ``on_fact`` is called from them, one call at a time; it must not call back.
+    """
 
     def __init__(
         self, guest: str, on_fact: Callable[[Fact], None], *, ping_interval: float = 0.2
@@ -322,6 +325,8 @@ class GuestLink:
             )
         )  # fmt: skip
         self._date_events(bounded_to=guest_ns)
+        if self._undated and self._sockets:
+            self._ping()  # what came while the ping was under way waits for a later one
 
     def _link(self, line: Line) -> None:
         try:

@@ -24,7 +24,7 @@ class RecordWriter:
     """Appends records as they happen; ``close`` makes the file a whole one."""
 
     def __init__(self, path: Path, *, stream_id: int, clock: str = "run") -> None:
-        self._file: BinaryIO = path.open("wb")
+        self._file: BinaryIO = path.open("wb", buffering=0)
         self._file.write(HEAD.pack(HEAD_MAGIC, VERSION, CLOCKS.index(clock), stream_id, 0))
         self._waiting = bytearray()
         self._checksum = 0

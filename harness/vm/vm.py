@@ -160,6 +160,14 @@ class Vm:
         when QEMU ends before it answers; DeadlineExceeded after ``timeout`` seconds."""
         return self._call(command, args, Deadline(timeout))
 
+    def version(self) -> str:
+        """QEMU's version as it says it itself, e.g. ``10.0.13``."""
+        answer = self.execute("query-version")
+        if not isinstance(answer, Mapping):
+            raise VmError(f"{self.title}: query-version answered {answer!r}")
+        numbers = answer["qemu"]
+        return f"{numbers['major']}.{numbers['minor']}.{numbers['micro']}"
+
     def refresh(self) -> RunState:
         """Ask QEMU for its run state."""
         while True:

@@ -216,3 +216,27 @@ def test_facts_that_were_cut_off_are_not_judged(tmp_path: pathlib.Path) -> None:
 
     with pytest.raises(RecordError, match="not a fact"):
         judge_run(run)
+
+
+def test_a_record_on_another_clock_than_its_fact_says_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    run = recorded(tmp_path)
+    seq = np.arange(1000)
+    write_records(run.file(FACT.arrivals), Records(1, "guest", seq * MS, seq))
+
+    assert lost(run) == (
+        Outcome.CANNOT_TELL,
+        "streams/inbound.arrivals: has times of the guest's clock, not the run's",
+    )
+
+
+def test_parameters_from_the_command_line_are_kept_with_the_run(tmp_path: pathlib.Path) -> None:
+    run = recorded(tmp_path)
+    case = run.file(RunDir.CASE)
+    text = case.read_text().replace("lost: 2", "lost: '${limit}'")
+    case.write_text(text + "parameters: {limit: 0}\n")
+
+    assert lost(run)[0] is Outcome.FAILED
+    run.write_info(run.info().model_copy(update={"settings": {"limit": "<= 2"}}))
+    assert lost(run)[0] is Outcome.PASSED

@@ -221,3 +221,18 @@ def test_what_a_qemu_says_belongs_to_its_step_however_large_its_error(
     story.facts["s setup"] = early
 
     assert of(judge(story.evidence()), SOURCE).outcome is Outcome.PASSED
+
+
+def test_a_migration_that_never_began_cannot_be_told_to_have_completed(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = Story(
+        tmp_path,
+        COMPLETED,
+        steps="steps: [{migrate: {guest: g1, to: beta}}, {migrate: {guest: g1, to: alpha}}]\n",
+    )
+
+    found = of(judge(story.evidence()), "expect.migration")
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == "1 of 2 migrations never began"

@@ -1,0 +1,170 @@
+"""A case from beginning to end: lab up, traffic, steps, traffic's end, lab down; all recorded.
+
+What a run leaves is a directory from which the verdict follows; nothing is judged here.
+
+Neighbours: ``verbs`` and ``streams`` do the work; ``cli`` and ``pytest_plugin`` call this
+and then ``harness.report``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import harness
+from harness.case import BoundCase
+from harness.case.model import Scalar
+from harness.errors import DeadlineExceeded
+from harness.images import Kernel, Store
+from harness.lab import Lab, LabImages, Progress
+from harness.observe import FactLog, Note
+from harness.observe.record import now_ns
+from harness.plan import make_plan
+from harness.plan.render import as_json
+from harness.reach.deadline import Deadline
+from harness.record import QemuVersion, RunDir, RunInfo, Versions
+from harness.scenario.streams import Traffic
+from harness.scenario.verbs import StepFailed, Verbs, primary_state
+
+_SETTLE_S = 60.0
+"""How long the pairs of a guest that has just booted may take to be complete."""
+
+
+def begin_record(
+    run_dir: RunDir, bound: BoundCase, settings: dict[str, Scalar], shown_case: str
+) -> None:
+    """Write what is known before anything runs: the case, the topology, the plan."""
+    shutil.copyfile(bound.case.path, run_dir.file(RunDir.CASE))
+    shutil.copyfile(bound.topology_path, run_dir.file(RunDir.TOPOLOGY))
+    run_dir.write(RunDir.PLAN, as_json(make_plan(bound.topology)))
+    run_dir.write_info(
+        RunInfo(
+            claim=bound.case.claim,
+            case_file=shown_case,
+            topology_file=bound.topology_path.name,
+            variant=bound.variant,
+            settings=settings,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    )
+
+
+def make_lab(
+    bound: BoundCase, run_dir: RunDir, *, store: Store, progress: Progress, name: str
+) -> Lab:
+    """The lab of a bound case; not up yet."""
+    return Lab(
+        make_plan(bound.topology),
+        LabImages(store, progress.say),
+        FactLog(run_dir.facts_path),
+        logs=run_dir.file(RunDir.LOGS),
+        progress=progress,
+        name=name,
+    )
+
+
+def run_case(
+    bound: BoundCase,
+    run_dir: RunDir,
+    lab: Lab,
+    *,
+    hold: Callable[[Lab], None] | None = None,
+) -> None:
+    """Carry the case out on ``lab`` and leave its record; the lab is down afterwards.
+
+    ``hold`` is called before the lab goes down, whatever happened (to look around in it).
+    Raises LabError when the lab broke; the record then says how far it came.
+    """
+    try:
+        try:
+            lab.up()
+            carry_out(bound, run_dir, lab)
+        except BaseException as error:
+            lab.facts.add(Note(t_ns=now_ns(), text=f"the run ended early: {error}"))
+            raise
+        finally:
+            if hold is not None:
+                hold(lab)
+    finally:
+        # An error of the run is the one to be told; a failed clean-up then comes as its context.
+        lab.down()
+        lab.facts.close()
+
+
+def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
+    """The case on a lab that is up."""
+    verbs = Verbs(lab)
+    settle(lab)
+    run_dir.write_versions(versions_of(lab))
+    verbs.snapshot("start")
+    traffic = Traffic(lab, bound.traffic, run_dir)
+    try:
+        traffic.start()
+        before = max((stream.before for stream in bound.traffic.values()), default=0.0)
+        threading.Event().wait(before)
+        with suppress(StepFailed):  # recorded; later steps have no ground to stand on
+            for step in bound.steps:
+                verbs.carry_out(step)
+        with lab.progress.step("end of the traffic"):
+            traffic.finish()
+    except BaseException:
+        traffic.abort()
+        raise
+    verbs.snapshot("end")
+    # The destinations of migrations have been started since.
+    run_dir.write_versions(versions_of(lab))
+
+
+def settle(lab: Lab) -> None:
+    """Wait until every pair that starts with a primary is complete.
+
+    One that does not become so is not an error: the case may be about that, and what it
+    expects at its start is judged by the snapshot that follows.
+    """
+    for guest in lab.guests.values():
+        for pair in guest.plan.pairs:
+            if pair.primary is None:
+                continue
+            with lab.progress.step(f"pair {pair.standby} of {guest.name}"):
+                try:
+                    guest.links.wait(
+                        lambda links, mac=pair.mac: primary_state(links, mac) == "up",
+                        Deadline(_SETTLE_S),
+                        what=f"{guest.name}: primary of {pair.standby} up",
+                        show=lambda links, mac=pair.mac: primary_state(links, mac),
+                    )
+                except DeadlineExceeded as error:
+                    lab.facts.add(Note(t_ns=now_ns(), text=error.message))
+
+
+def versions_of(lab: Lab) -> Versions:
+    """Which software takes part. QEMU's versions are what each QEMU says of itself."""
+    qemu = {
+        (guest.name, host): version
+        for guest in lab.guests.values()
+        for host, version in guest.qemu_versions.items()
+    }
+    kernels = {host.name: host.machine.terms.kernel for host in lab.hosts.values()}
+    for guest in lab.guests.values():
+        for ref in guest.plan.images:
+            made = lab.images.get(ref)
+            if isinstance(made, Kernel):
+                kernels[guest.name] = made.release
+    kernels["(this machine)"] = os.uname().release
+    return Versions(
+        harness=harness.__version__,
+        qemu=tuple(
+            QemuVersion(guest=guest, host=host, version=version)
+            for (guest, host), version in qemu.items()
+        ),
+        host_qemu={
+            name: lab.images.toolchain(next(iter(host.plan.boot.values())).qemu).version
+            for name, host in lab.hosts.items()
+            if host.plan.boot
+        },
+        kernels=kernels,
+    )

@@ -1,0 +1,276 @@
+"""The session with labprobe survives what a migration does to its sockets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import DeadlineExceeded, LabError, ReachError, RecordError
+from harness.observe import FactLog, GuestClock, LinkEvent, Note
+from harness.observe.record import now_ns
+from harness.traffic.guestlink import GuestLink
+
+SHIFT = 1_000_000_000_000
+"""What the fake guest's clock is behind the run's."""
+
+
+class FakeProbe:
+    """A guest end that is told when to lose, repeat, or split lines, as no real one can be."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.commands: list[str] = []
+        self.answers: dict[str, Callable[[int | None], None]] = {"ping": self.pong}
+        self.shift = SHIFT
+        self.lose_again = False
+        self._changed = threading.Condition()
+        self.here: socket.socket | None = None
+
+    def connect(self) -> socket.socket:
+        """A socket for the harness; commands that come in there are obeyed."""
+        here, there = socket.socketpair()
+        self.here = here
+        threading.Thread(target=self._listen, args=(here,), daemon=True).start()
+        return there
+
+    def make(self, kind: str, **data: Any) -> bytes:
+        """Number a line without sending it."""
+        line = json.dumps({"n": len(self.lines), "kind": kind, **data}).encode() + b"\n"
+        self.lines.append(line)
+        return line
+
+    def say(self, kind: str, **data: Any) -> None:
+        line = self.make(kind, **data)
+        if self.here is not None:
+            self.here.sendall(line)
+
+    def clock(self) -> int:
+        return now_ns() - self.shift
+
+    def pong(self, tag: int | None) -> None:
+        self.say("pong", mono=self.clock(), boot=0, real=0, re=tag)
+
+    def link(self, event: str, name: str = "eth0") -> dict[str, Any]:
+        state = {
+            "index": 2, "name": name, "mac": "02:00:00:00:00:01", "master": None,
+            "operstate": "up", "carrier": True, "driver": "e1000e", "mtu": 1500, "addresses": [],
+        }  # fmt: skip
+        return {"event": event, "guest_ns": self.clock(), "link": state}
+
+    def wait_command(self, verb: str, timeout: float = 5.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: any(command.startswith(verb) for command in self.commands), timeout
+            ), f"no {verb} among {self.commands}"
+
+    def _listen(self, here: socket.socket) -> None:
+        for raw in here.makefile("r"):
+            tag, command = raw.split(maxsplit=1)
+            verb = command.split()[0]
+            if verb == "again":
+                self._again(int(command.split()[1]), int(tag[1:]))
+            elif verb in self.answers:
+                self.answers[verb](int(tag[1:]))
+            with self._changed:
+                self.commands.append(command.strip())
+                self._changed.notify_all()
+
+    def _again(self, number: int, tag: int) -> None:
+        if self.lose_again:
+            self.say("error", text="these lines are not kept any more", re=tag)
+        elif self.here is not None:
+            self.here.sendall(b"".join(self.lines[number:]))
+            self.say("ok", re=tag)
+
+
+@contextmanager
+def session(probe: FakeProbe, interval: float = 0.02) -> Iterator[tuple[GuestLink, FactLog]]:
+    log = FactLog(None)
+    link = GuestLink("g1", log.add, ping_interval=interval)
+    try:
+        link.attach(probe.connect())
+        yield link, log
+    finally:
+        link.close()
+
+
+@pytest.fixture
+def probe() -> FakeProbe:
+    return FakeProbe()
+
+
+def names(log: FactLog) -> list[str]:
+    return [fact.link.name for fact in log.facts if isinstance(fact, LinkEvent)]
+
+
+def wait_links(log: FactLog, *wanted: str) -> None:
+    assert log.wait(lambda fact: names(log) == list(wanted), timeout=5) or names(log) == list(
+        wanted
+    ), f"{names(log)}, not {wanted}"
+
+
+def test_a_link_event_lies_between_its_time_and_its_receipt(probe: FakeProbe) -> None:
+    with session(probe) as (_, log):
+        assert log.wait(lambda fact: isinstance(fact, GuestClock), timeout=5)
+        before = now_ns()
+        probe.say("link", **probe.link("added"))
+        after = now_ns()
+        fact = log.wait(lambda fact: isinstance(fact, LinkEvent), timeout=5)
+    assert isinstance(fact, LinkEvent)
+    assert fact.t_ns - fact.err_ns <= after
+    assert fact.t_ns + fact.err_ns >= before
+    assert fact.err_ns < 1_000_000_000
+
+
+def test_an_event_around_a_stop_is_dated_no_better_than_the_stop_was_long(
+    probe: FakeProbe,
+) -> None:
+    with session(probe, interval=60) as (link, log):
+        link._ping()
+        assert log.wait(lambda fact: isinstance(fact, GuestClock), timeout=5)
+        event = probe.link("down")
+        probe.shift += 50_000_000  # stopped for 50 ms, in which the run's clock went on
+        true_before = event["guest_ns"] + SHIFT
+        probe.shift -= 50_000_000
+        probe.say("link", **event)
+        fact = log.wait(lambda fact: isinstance(fact, LinkEvent), timeout=5)
+    assert isinstance(fact, LinkEvent)
+    assert fact.t_ns - fact.err_ns <= true_before <= fact.t_ns + fact.err_ns + 1
+
+
+def test_a_line_cut_in_two_by_a_migration_is_asked_for_again(probe: FakeProbe) -> None:
+    with session(probe) as (link, log):
+        probe.say("hello", instance=1)
+        probe.say("link", **probe.link("added", "eth0"))
+        wait_links(log, "eth0")
+        old = probe.here
+        assert old is not None
+        cut = probe.make("link", **probe.link("added", "eth1"))
+        old.sendall(cut[:40])
+        link.attach(probe.connect())
+        assert probe.here is not None
+        probe.here.sendall(cut[40:])
+        probe.say("link", **probe.link("added", "eth2"))
+        wait_links(log, "eth0", "eth1", "eth2")
+        old.close()
+    assert not [fact for fact in log.facts if isinstance(fact, Note)]
+
+
+def test_lines_in_flight_on_the_old_socket_come_before_those_of_the_new_one(
+    probe: FakeProbe,
+) -> None:
+    with session(probe) as (link, log):
+        early = probe.make("link", **probe.link("added", "eth0"))
+        old = probe.here
+        assert old is not None
+        link.attach(probe.connect())
+        probe.lose_again = False
+        probe.say("link", **probe.link("added", "eth1"))
+        old.sendall(early)
+        old.close()
+        wait_links(log, "eth0", "eth1")
+        assert names(log) == ["eth0", "eth1"]
+
+
+def test_lines_that_are_lost_for_good_are_noted(probe: FakeProbe) -> None:
+    probe.lose_again = True
+    with session(probe) as (_, log):
+        probe.make("link", **probe.link("added", "eth0"))
+        probe.say("link", **probe.link("added", "eth1"))
+        wait_links(log, "eth1")
+    notes = [fact.text for fact in log.facts if isinstance(fact, Note)]
+    assert len(notes) == 1
+    assert "of labprobe are lost" in notes[0]
+
+
+def test_a_probe_that_started_anew_is_noted(probe: FakeProbe) -> None:
+    with session(probe) as (_, log):
+        probe.say("hello", instance=1)
+        assert log.wait(lambda fact: isinstance(fact, GuestClock), timeout=5)
+        probe.lines.clear()
+        probe.say("hello", instance=2)
+        assert log.wait(
+            lambda fact: isinstance(fact, Note) and "started anew" in fact.text, timeout=5
+        )
+
+
+def test_an_unanswered_command_says_what_was_last_seen(probe: FakeProbe) -> None:
+    with (
+        session(probe) as (link, _),
+        pytest.raises(DeadlineExceeded, match=r"`stop 7` was not answered within 0.1 s; last"),
+    ):
+        link.stop(7, timeout=0.1)
+
+
+def test_a_refused_command_says_why(probe: FakeProbe) -> None:
+    probe.answers["sink"] = lambda tag: probe.say("error", text="the stream exists", re=tag)
+    with session(probe) as (link, _), pytest.raises(LabError, match="`sink 7 5000 4`: the stream"):
+        link.start_sink(7, 5000)
+
+
+def test_without_a_socket_a_command_is_refused_at_once() -> None:
+    link = GuestLink("g1", FactLog(None).add)
+    with pytest.raises(ReachError, match="not connected"):
+        link.stop(7)
+    link.close()
+
+
+def rows(count: int) -> bytes:
+    made = np.zeros(count, dtype=[("t_ns", "<u8"), ("seq", "<u4"), ("error", "<u4")])
+    made["t_ns"], made["seq"] = np.arange(count) * 1000, np.arange(count)
+    made["error"][:3] = 105
+    return made.tobytes()
+
+
+@pytest.mark.parametrize("damage", ["", "piece", "checksum", "count"])
+def test_a_dump_is_whole_or_an_error(probe: FakeProbe, damage: str) -> None:
+    raw = rows(100)
+
+    def dump(tag: int | None) -> None:
+        for at in (0, 50):
+            if damage == "piece" and at == 0:
+                continue
+            piece = base64.b64encode(raw[at * 16 : (at + 50) * 16]).decode()
+            probe.say("data", id=7, at=at, b64=piece, re=tag)
+        probe.say(
+            "end", id=7, count=100 + (damage == "count"), records=100, unrecorded=0, sent=97,
+            failed=3, crc32=zlib.crc32(raw) ^ (damage == "checksum"), re=tag,
+        )  # fmt: skip
+
+    probe.answers["dump"] = dump
+    with session(probe) as (link, _):
+        if damage:
+            with pytest.raises(RecordError, match="dump of stream 7"):
+                link.dump(7)
+            return
+        got = link.dump(7)
+    assert got.records.seq.tolist() == list(range(3, 100))
+    assert (got.totals.sent, got.errors, got.totals.complete) == (97, {105: 3}, True)
+
+
+def test_closing_dates_what_no_later_reading_bounds(probe: FakeProbe) -> None:
+    probe.answers.pop("ping")
+    log = FactLog(None)
+    link = GuestLink("g1", log.add, ping_interval=0.02)
+    link.attach(probe.connect())
+    before = time.monotonic_ns()
+    probe.say("link", **probe.link("added"))
+    probe.wait_command("ping")
+    probe.answers["stop"] = lambda tag: probe.say("error", text="no", re=tag)
+    with pytest.raises(LabError):
+        link.stop(1)  # answered after the link line, which has been taken by now
+    link.close()
+    facts = [fact for fact in log.facts if isinstance(fact, LinkEvent)]
+    assert len(facts) == 1
+    assert before <= facts[0].t_ns <= time.monotonic_ns()
+    assert any("never read" in fact.text for fact in log.facts if isinstance(fact, Note))
