@@ -20,15 +20,16 @@ from harness.case import BoundCase
 from harness.case.model import Scalar
 from harness.errors import DeadlineExceeded
 from harness.images import Kernel, Store
-from harness.lab import Lab, LabImages, Progress
+from harness.lab import Lab, LabGuest, LabImages, Progress
 from harness.observe import FactLog, Note
 from harness.observe.record import now_ns
 from harness.plan import make_plan
+from harness.plan.model import PairPlan
 from harness.plan.render import as_json
 from harness.reach.deadline import Deadline
 from harness.record import QemuVersion, RunDir, RunInfo, Versions
 from harness.scenario.streams import Traffic
-from harness.scenario.verbs import StepFailed, Verbs, primary_state
+from harness.scenario.verbs import StepFailed, Verbs, pair_state
 
 _SETTLE_S = 60.0
 """How long the pairs of a guest that has just booted may take to be complete."""
@@ -130,15 +131,19 @@ def settle(lab: Lab) -> None:
             if pair.primary is None:
                 continue
             with lab.progress.step(f"pair {pair.standby} of {guest.name}"):
-                try:
-                    guest.links.wait(
-                        lambda links, mac=pair.mac: primary_state(links, mac) == "up",
-                        Deadline(_SETTLE_S),
-                        what=f"{guest.name}: primary of {pair.standby} up",
-                        show=lambda links, mac=pair.mac: primary_state(links, mac),
-                    )
-                except DeadlineExceeded as error:
-                    lab.facts.add(Note(t_ns=now_ns(), text=error.message))
+                _settle_pair(lab, guest, pair)
+
+
+def _settle_pair(lab: Lab, guest: LabGuest, pair: PairPlan) -> None:
+    try:
+        guest.links.wait(
+            lambda links: pair_state(links, pair.mac) == "complete",
+            Deadline(_SETTLE_S),
+            what=f"{guest.name}: pair {pair.standby} complete",
+            show=lambda links: pair_state(links, pair.mac),
+        )
+    except DeadlineExceeded as error:
+        lab.facts.add(Note(t_ns=now_ns(), text=error.message))
 
 
 def versions_of(lab: Lab) -> Versions:

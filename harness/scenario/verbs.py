@@ -212,4 +212,13 @@ def primary_state(links: Iterable[LinkState], mac: str) -> str:
     return "absent"
 
 
-__all__ = ["DeadlineExceeded", "StepFailed", "Verbs", "primary_state"]
+def pair_state(links: Iterable[LinkState], mac: str) -> str:
+    """``complete`` once all three netdevs of the pair are up, else what each of them is."""
+    mine = [link for link in links if link.mac == mac]
+    up = [link for link in mine if link.operstate == "up"]
+    if len(up) == 3 and primary_state(mine, mac) == "up":
+        return "complete"
+    return ", ".join(f"{link.name} {link.driver} {link.operstate}" for link in mine) or "no netdev"
+
+
+__all__ = ["DeadlineExceeded", "StepFailed", "Verbs", "pair_state", "primary_state"]

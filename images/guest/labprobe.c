@@ -320,6 +320,10 @@ static void link_message(const struct nlmsghdr *message, int64_t t)
 		return;
 	if (added) {
 		say_link("added", link, t, false);
+		/* The failover module enslaves a netdev while it registers, so that the message
+		 * of its registration shows the master already. */
+		if (fresh.master)
+			say_link("enslaved", link, t, false);
 		return;
 	}
 	bool said = false;
@@ -638,6 +642,10 @@ static const char *start_stream(struct stream *s, int family, int port)
 		error = errno;
 	else
 		error = pthread_create(&s->thread, NULL, s->sender ? run_sender : run_sink, s);
+	/* A sender has to keep its schedule while the kernel probes or removes a device: with
+	 * preempt=full, a thread of this class runs in between. Not allowed, it is only later. */
+	if (!error && s->sender)
+		pthread_setschedparam(s->thread, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
 	if (!error)
 		return NULL;
 	close(s->fd);

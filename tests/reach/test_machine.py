@@ -95,7 +95,7 @@ def test_a_process_that_ends_takes_its_children_along(machine: NamespaceMachine)
 
 def test_waiting_for_a_process_that_runs_on_ends_in_a_deadline(machine: NamespaceMachine) -> None:
     process = machine.spawn(["sleep", "600"], log=f"{machine.scratch}/log")
-    with pytest.raises(DeadlineExceeded, match="alpha: end of sleep: .*still running"):
+    with pytest.raises(DeadlineExceeded, match=r"alpha: end of sleep: .*still running"):
         process.wait(Deadline(0.1))
     process.signal(15)
     assert process.wait(Deadline(10)) == -15

@@ -147,10 +147,10 @@ def test_a_wrong_key_fails_at_once_and_says_what_to_do(sshd: Sshd, tmp_path: Pat
 
 
 def test_a_key_that_is_missing_or_no_key_is_an_input_error(sshd: Sshd, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="real: the ssh key .*missing does not exist"):
+    with pytest.raises(InputError, match=r"real: the ssh key .*missing does not exist"):
         SshMachine("real", replace(sshd.target, key=tmp_path / "missing"), Deadline(5))
     (tmp_path / "text").write_text("not a key")
-    with pytest.raises(InputError, match="real: the ssh key .*text cannot be used"):
+    with pytest.raises(InputError, match=r"real: the ssh key .*text cannot be used"):
         SshMachine("real", replace(sshd.target, key=tmp_path / "text"), Deadline(5))
 
 

@@ -7,6 +7,7 @@ happens to the tests, nothing is left.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ class Side:
 
     def ip(self, command: str) -> None:
         self.run("ip", *command.split())
+
+    def wait_up(self) -> None:
+        """Until the link is operational: IPv6 sends nothing before."""
+        end = time.monotonic() + 10
+        while "state UP" not in (seen := self.run("ip", "-o", "link", "show", self.interface)):
+            assert time.monotonic() < end, f"not up within 10 s: {seen}"
 
     def spawn(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -74,4 +81,6 @@ def veth_pair() -> Iterator[tuple[Side, Side]]:
             side.ip(f"address add {side.address}/24 dev {side.interface}")
             side.ip(f"address add {side.address6}/64 dev {side.interface} nodad")
             side.ip(f"link set {side.interface} up")
+        for side in (left, right):
+            side.wait_up()
         yield left, right

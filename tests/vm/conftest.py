@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.images.store import Store
 from harness.observe import QmpEvent
 from harness.reach.local import NamespaceMachine
 from harness.reach.sandbox import Sandbox
@@ -43,3 +44,9 @@ def make_vm(machine: NamespaceMachine, sunk: list[QmpEvent]) -> Callable[..., Vm
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def qemu() -> tuple[str, ...]:
+    """The beginning of a real QEMU's command line, from the image store."""
+    return Store().toolchain("qemu").argv()

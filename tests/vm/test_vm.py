@@ -71,7 +71,10 @@ def test_a_migration_is_seen_event_by_event_in_qemus_order(
     }  # fmt: skip
     vm = started(
         make_vm(
-            {"migrate": [{"return": {}}, *events(*MIGRATION)], "query-migrate": [{"return": answer}]},
+            {
+                "migrate": [{"return": {}}, *events(*MIGRATION)],
+                "query-migrate": [{"return": answer}],
+            },
             role="source",
         )
     )
@@ -180,7 +183,7 @@ def test_a_qemu_that_dies_in_a_command_ends_the_wait_with_its_last_words(make_vm
         vm.migrate("tcp:127.0.0.1:1")
     assert "qemu: boom" in str(caught.value)
     assert [event.name for event in vm.events] == ["STOP"]  # said before the end: not lost
-    with pytest.raises(WrongState, match="execute needs it running or paused .* it is exited"):
+    with pytest.raises(WrongState, match=r"execute needs it running or paused .* it is exited"):
         vm.execute("query-status")
 
 
@@ -232,8 +235,8 @@ def test_quit_kills_a_qemu_that_does_not_listen(
 @pytest.mark.parametrize(
     ("script", "work", "message"),
     [
-        ({}, lambda vm: vm.migrate_incoming("x"), "migrate incoming needs it incoming; it is running"),
-        (INCOMING, lambda vm: vm.migrate("x"), "migrate needs it running or paused; it is incoming"),
+        ({}, lambda vm: vm.migrate_incoming("x"), "needs it incoming; it is running"),
+        (INCOMING, lambda vm: vm.migrate("x"), "needs it running or paused; it is incoming"),
         ({}, lambda vm: vm.start(Deadline(1)), "start needs it new; it is running"),
     ],
 )

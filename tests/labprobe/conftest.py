@@ -1,0 +1,24 @@
+"""labprobe is compiled once, as it is for the guest image, and run in namespaces."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "images" / "guest" / "labprobe.c"
+
+
+@pytest.fixture(scope="session")
+def labprobe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc to compile labprobe")
+    made = tmp_path_factory.mktemp("labprobe") / "labprobe"
+    subprocess.run(
+        ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", str(made),
+         str(SOURCE)],
+        check=True, timeout=120,
+    )  # fmt: skip
+    return made
