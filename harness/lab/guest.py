@@ -16,7 +16,7 @@ from harness.errors import LabError, ReachError, VmError
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
-from harness.observe import Accelerator, Fact, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
+from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, Placement
 from harness.reach.deadline import Deadline
@@ -103,7 +103,7 @@ class LabGuest:
         """Host -> what the last QEMU there said of its version."""
         self._lock = threading.Lock()
         self.links = LinkTable()
-        self.link = GuestLink(plan.name, self._on_fact)
+        self.link = GuestLink(plan.name, facts.add, on_link=self.links.update)
         self.machine = GuestMachine(GuestAgent(plan.name))
 
     @property
@@ -122,11 +122,6 @@ class LabGuest:
         """Every QEMU that the guest has had, and the one that waits for it, in their order."""
         with self._lock:
             return tuple(self._instances)
-
-    def _on_fact(self, fact: Fact) -> None:
-        self._facts.add(fact)
-        if isinstance(fact, LinkEvent):
-            self.links.update(fact)
 
     def start(self, host: LabHost, *, incoming: bool = False) -> Instance:
         """Start a QEMU for the guest on ``host``; ``incoming``: one that waits for it."""

@@ -92,15 +92,16 @@ def match(sends: Trace, arrivals: Trace, *, tmax_ns: int, clock_err_ns: int = 0)
     if len(sends) == 0:
         return _nothing_sent(len(arrivals), tmax_ns)
     base = int(sends.seq[0])
-    number = (sends.seq - base) % _WRAP
-    steps = np.diff(number)
-    if np.any(steps <= 0):
-        at = int(np.argmax(steps <= 0))
+    steps = np.diff(sends.seq) % _WRAP
+    backwards = (steps == 0) | (steps >= _WRAP // 2)
+    if np.any(backwards):
+        at = int(np.argmax(backwards))
         raise RecordError(
             f"the sends are not numbered upwards: {int(sends.seq[at])} is followed by "
             f"{int(sends.seq[at + 1])}",
             hint="the record of the sender is damaged; the stream cannot be judged",
         )
+    number = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(steps)))
     wanted = (arrivals.seq - base) % _WRAP
     place = np.searchsorted(number, wanted)
     place = np.minimum(place, number.size - 1)

@@ -125,7 +125,8 @@ class Sandbox:
         self._root: NetNamespace | None = None
         self._spaces: dict[str, NetNamespace] = {}
         self._children: list[subprocess.Popen[bytes]] = []
-        self._inodes: set[str] = set()
+        # Held open, so that no other namespace can get the same inode number meanwhile.
+        self._handles: list[int] = []
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
 
@@ -241,6 +242,9 @@ class Sandbox:
                 if pipe and process is outer:
                     pipe.close()
         left += self._inhabitants()
+        for handle in self._handles:
+            os.close(handle)
+        self._handles = []
         if left:
             names = ", ".join(space.name for space in spaces) or "none"
             raise CleanupError(
@@ -250,7 +254,8 @@ class Sandbox:
             )
 
     def _space(self, name: str, pid: int) -> NetNamespace:
-        self._inodes.update(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt"))
+        for kind in ("net", "mnt"):
+            self._handles.append(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY))
         inside = next(
             line.split()[-1]
             for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -267,13 +272,14 @@ class Sandbox:
     def _inhabitants(self) -> list[str]:
         """Processes that are still in one of our namespaces."""
         found = []
+        ours = {os.readlink(f"/proc/self/fd/{handle}") for handle in self._handles}
         for pid in _pids():
             for kind in ("net", "mnt"):
                 try:
                     inode = os.readlink(f"/proc/{pid}/ns/{kind}")
                 except OSError:
                     continue  # it ended while we looked, or is a zombie
-                if inode in self._inodes:
+                if inode in ours:
                     found.append(f"process {pid} ({_title(pid)}) is still in {inode}")
                     break
         return found

@@ -149,10 +149,13 @@ class Verbs:
         """Wait until the pair's primary is ``up``, ``present`` or ``absent`` in the guest."""
         guest = self._guest(wanted.guest)
         mac = next(p.mac for p in guest.plan.pairs if p.standby == wanted.primary)
+        deadline = Deadline(within)
         with self._step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
+            # What is known of the guest may be older than the step before this one.
+            guest.link.catch_up(timeout=deadline.left)
             guest.links.wait(
                 lambda links: primary_state(links, mac) in _ACCEPTED[wanted.state],
-                Deadline(within),
+                deadline,
                 what=f"primary of {wanted.primary} {wanted.state}",
                 show=lambda links: f"it is {primary_state(links, mac)}",
             )

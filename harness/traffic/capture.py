@@ -29,6 +29,7 @@ from harness.traffic.programs import (
     CaptureSummary,
     StopSignal,
     read_order,
+    run_ahead,
     tell,
 )
 
@@ -57,6 +58,7 @@ def main() -> int:
         tell(EVENT_PROBLEM, text=f"{order.interface}: {error}")
         return 1
     stop = StopSignal()
+    run_ahead()
     tell(EVENT_READY)
     summary = keep_frames(link, writer, order.snaplen, stop)
     writer.close()

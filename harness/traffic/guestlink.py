@@ -5,7 +5,8 @@ while that of the source may still be read. Lines are numbered by the guest; the
 in the order of their numbers whichever socket they came from, and what a migration swallowed
 is asked for again. What cannot be had again is recorded as a Note.
 
-Facts go to ``on_fact``: GuestClock from each round trip, LinkEvent for each change of a
+Each link event goes to ``on_link`` as soon as it is received, its time being that of its
+receipt. Facts go to ``on_fact``: GuestClock from each round trip, LinkEvent for each change of a
 netdev. A link event waits until a later round trip bounds its time from above, then is dated
 by ``harness.measure.clocks``; never later than its receipt.
 
@@ -89,11 +90,17 @@ class GuestLink:
     """
 
     def __init__(
-        self, guest: str, on_fact: Callable[[Fact], None], *, ping_interval: float = 0.2
+        self,
+        guest: str,
+        on_fact: Callable[[Fact], None],
+        *,
+        on_link: Callable[[LinkEvent], None] | None = None,
+        ping_interval: float = 0.2,
     ) -> None:
         self.guest = guest
         self.clock = GuestClockMap()
         self._on_fact = on_fact
+        self._on_link = on_link
         self._lock = threading.Condition(threading.RLock())
         self._sockets: list[socket.socket] = []
         self._readers: list[threading.Thread] = []
@@ -123,6 +130,7 @@ class GuestLink:
             self._readers.append(reader)
             self._pings.clear()  # what was under way may be lost; ask anew at once
             self._order.ask_again()
+            self._send("\n")  # ends what an earlier connection left half said
         reader.start()
 
     def detach(self) -> None:
@@ -196,6 +204,10 @@ class GuestLink:
     def beacon(self, interval_ms: int, *, timeout: float = 10.0) -> None:
         """Have the guest send its clock unasked; 0: no more."""
         self._ask(f"beacon {interval_ms}", timeout)
+
+    def catch_up(self, *, timeout: float = 10.0) -> None:
+        """Return once everything that the guest had to say until now has been taken in."""
+        self._ask("beacon 0", timeout)
 
     def snapshot(self, moment: str, *, timeout: float = 10.0) -> Snapshot:
         """All netdevs of the guest now, as its monitor knows them; also given to on_fact."""
@@ -344,6 +356,8 @@ class GuestLink:
                 guest_ns=int(line.data["guest_ns"]),
             )  # fmt: skip
             self._undated.append((event, line.received_ns))
+            if self._on_link is not None:
+                self._on_link(event)
             if not self._pings:
                 self._ping()
 

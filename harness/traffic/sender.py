@@ -28,6 +28,7 @@ from harness.traffic.programs import (
     SendSummary,
     StopSignal,
     read_order,
+    run_ahead,
     tell,
 )
 from harness.traffic.recordfile import RecordWriter
@@ -49,6 +50,7 @@ def main() -> int:
         tell(EVENT_PROBLEM, text=f"{order.interface}: {error}")
         return 1
     stop = StopSignal()
+    run_ahead()
     tell(EVENT_READY)
     summary = send_stream(order, link, writer, stop)
     writer.close()

@@ -24,7 +24,7 @@
  * guest's CLOCK_MONOTONIC, which stands still while the guest is stopped.
  *
  * Threads: main owns the port (it alone reads and writes it), one follows netlink, each stream
- * has one. They meet in the queue of lines below. The other side of all this is
+ * has one. They meet in the queue of lines below. One file, so that one command compiles it. The other side of all this is
  * harness/traffic/guestlink.py; the packet's format is defined in harness/traffic/frames.py. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -980,10 +980,12 @@ static int serve(const char *path)
 		else if (lost && is_socket) {
 			close(port_in);
 			port_in = port_out = -1;
-			held = done = 0; /* the next connection gets the cut line whole */
+			done = 0; /* the next connection gets the cut line whole */
 		}
-		if (lost)
+		if (lost) {
+			held = 0; /* half a command will not be finished by another connection */
 			pause_ms(quitting ? 1 : 20);
+		}
 	}
 	return 0;
 }

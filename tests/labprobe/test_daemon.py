@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import socket
 import subprocess
 import threading
+import tty
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -284,3 +287,77 @@ def ask(process, command, wanted):  # type: ignore[no-untyped-def]
     while not lines or not wanted(lines[-1]):
         lines.append(json.loads(process.stdout.readline()))
     return lines
+
+
+def test_a_character_device_serves_as_the_port(
+    labprobe: Path, pair: tuple[Side, Side]
+) -> None:
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", os.ttyname(theirs)]))
+    try:
+        os.write(ours, b"@1 ping\n")
+        said = b""
+        while b'"re":1' not in said:
+            assert select.select([ours], [], [], 10)[0], f"no answer; said so far: {said!r}"
+            said += os.read(ours, 65536)
+        assert json.loads(said.splitlines()[0])["kind"] == "hello"
+        # the other end is gone for good: it waits, and does not spin
+        os.close(ours)
+        os.close(theirs)
+        ours = theirs = -1
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+        assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 0.2
+    finally:
+        process.kill()
+        process.wait(10)
+        for fd in (ours, theirs):
+            if fd >= 0:
+                os.close(fd)
+
+
+def test_a_reader_that_comes_late_gets_what_was_said_before(
+    labprobe: Path, pair: tuple[Side, Side], tmp_path: Path
+) -> None:
+    port = tmp_path / "port"
+    process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", str(port)]))
+    try:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(port))
+        listener.listen()
+        listener.settimeout(10)
+        with listener, listener.accept()[0] as connection:
+            connection.settimeout(10)
+            first = json.loads(connection.makefile("rb").readline())
+        assert (first["n"], first["kind"]) == (0, "hello")
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_when_too_much_waits_the_drops_are_counted(
+    labprobe: Path, pair: tuple[Side, Side]
+) -> None:
+    with raw_daemon(labprobe, pair[1]) as process:
+        assert process.stdin is not None
+        # 6,000 answers that nobody reads: 2,048 wait, the pipe holds some, the rest is dropped
+        for tag in range(6000):
+            process.stdin.write(f"@{tag} ping\n".encode())
+        process.stdin.flush()
+        process.stdin.write(b"@900001 ping\n")
+        process.stdin.flush()
+        kinds, answers, dropped, numbers = set(), 0, 0, []
+        while dropped + answers < 6001:
+            assert process.stdout is not None
+            line = json.loads(process.stdout.readline())
+            kinds.add(line["kind"])
+            numbers.append(line["n"])
+            answers += line["kind"] == "pong"
+            dropped += line.get("lines", 0)
+            if line["kind"] == "pong" and line["re"] < 900_000 and line["re"] >= 2000:
+                process.stdin.write(b"@900002 beacon 0\n")  # gives it a line to say drops with
+                process.stdin.flush()
+    assert numbers == list(range(len(numbers)))
+    assert "dropped" in kinds or answers == 6001

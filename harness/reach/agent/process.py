@@ -23,6 +23,7 @@ from harness.reach.agent.core import Agent, Args, Failure
 _CHUNK = 1 << 16
 _spawned: dict[int, subprocess.Popen[bytes]] = {}
 _streams: dict[int, Stream] = {}
+_reaping = threading.Lock()
 
 
 def _now() -> int:
@@ -123,23 +124,19 @@ def spawn(
             raise Failure("does not end after SIGKILL") from None
 
     def wait() -> None:
-        try:
-            # Seen but not yet reaped: until then its group number can name no one else.
+        # Only this thread reaps (poll() would too): until then the numbers of the process
+        # and its group can name no one else.
+        with contextlib.suppress(ChildProcessError):  # reaped by its undo, which killed all
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            pass
-        else:
             _kill_group(process)  # what it started and left behind
         at = _now()
-        status = process.wait()
+        with _reaping:
+            status = process.wait()
         agent.forget(key)
         agent.event("exit", handle=handle, status=status, monotonic_ns=at)
 
-    # Started first: a process that must be undone at once has to be reaped all the same.
-    threading.Thread(target=wait, daemon=True, name=key).start()
     agent.on_undo(key, end)
-    if process.poll() is not None:
-        agent.forget(key)
+    threading.Thread(target=wait, daemon=True, name=key).start()
     return {"pid": process.pid, "monotonic_ns": _now()}
 
 
@@ -147,8 +144,9 @@ def kill(agent: Agent, handle: int, number: int) -> None:
     process = _spawned.get(handle)
     if process is None:
         raise Failure(f"process {handle}: never started here")
-    if process.poll() is None:
-        process.send_signal(number)
+    with _reaping:
+        if process.returncode is None:
+            os.kill(process.pid, number)
 
 
 def read_file(agent: Agent, path: str, limit: int = 1 << 24, tail: bool = False) -> str:
