@@ -148,8 +148,12 @@ class Cache:
             made = build(work, report)
             files = {p.name: p.stat().st_size for p in sorted(work.iterdir()) if p.is_file()}
             manifest = Manifest(
-                kind=key.kind, name=key.name, digest=key.digest, made=made,
-                size=_size(work), files=files,
+                kind=key.kind,
+                name=key.name,
+                digest=key.digest,
+                made=made,
+                size=_size(work),
+                files=files,
             )
             (work / _MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
             # A crash of the machine must not leave a whole manifest beside empty files.

@@ -105,7 +105,8 @@ class Suite:
             with self._report.step(f"downloading {len(missing)} packages ({size} MB)"):
                 try:
                     self._apt(
-                        "download", *(f"{each.name}={each.version}" for each in missing),
+                        "download",
+                        *(f"{each.name}={each.version}" for each in missing),
                         cwd=archives,
                     )
                 except ImageError as error:

@@ -31,7 +31,17 @@ from harness.images.tools import require, run
 
 BUILDER = "1"
 _DIRECTORIES = (
-    "dev", "proc", "sys", "run", "tmp", "root", "etc", "var/log", "var/tmp", "mnt", "lab",
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "root",
+    "etc",
+    "var/log",
+    "var/tmp",
+    "mnt",
+    "lab",
 )
 _LAB = "usr/lib/lab"
 # apt's own files could name the mirror; none of them is of use in a host.
@@ -90,9 +100,21 @@ def _compile_python(top: Path) -> None:
         trees = [top / "usr/lib" / python.name, top / "usr/lib/python3/dist-packages"]
         run(
             [
-                top / LOADER, "--library-path", top / LIBRARY_DIR, python,
-                "-I", "-S", "-m", "compileall", "-q",
-                "--invalidation-mode", "unchecked-hash", "-s", top, "-p", "/",
+                top / LOADER,
+                "--library-path",
+                top / LIBRARY_DIR,
+                python,
+                "-I",
+                "-S",
+                "-m",
+                "compileall",
+                "-q",
+                "--invalidation-mode",
+                "unchecked-hash",
+                "-s",
+                top,
+                "-p",
+                "/",
                 *(tree for tree in trees if tree.is_dir()),
             ],
             what="compiling Python's modules",

@@ -153,8 +153,10 @@ def load_recipe(path: Path) -> Recipe:
     missing = [name for name in recipe.sources() if not (path.parent / name).is_file()]
     if missing:
         raise ProblemsError(
-            [Problem(str(path), 0, 0, "", f"needs {name}, and there is no such file beside it")
-             for name in missing]
+            [
+                Problem(str(path), 0, 0, "", f"needs {name}, and there is no such file beside it")
+                for name in missing
+            ]
         )
     return recipe
 

@@ -86,8 +86,15 @@ def loading_list(release: str, modules: Iterable[Module]) -> str:
 def make_erofs(top: Path, image: Path, *, label: str) -> None:
     """``image``: the tree ``top``, uncompressed (reading is cheaper than unpacking under TCG)."""
     run(
-        ["mkfs.erofs", "-T0", "--all-root", "-U", "00000000-0000-0000-0000-000000000000",
-         image, top],
+        [
+            "mkfs.erofs",
+            "-T0",
+            "--all-root",
+            "-U",
+            "00000000-0000-0000-0000-000000000000",
+            image,
+            top,
+        ],
         what=label,
     )
 

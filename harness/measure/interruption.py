@@ -42,9 +42,7 @@ class Interruption:
     impaired_to_ns: int | None
 
 
-def interruption(
-    matched: Matched, *, rate: float, pdv_bound_ns: int | None = None
-) -> Interruption:
+def interruption(matched: Matched, *, rate: float, pdv_bound_ns: int | None = None) -> Interruption:
     """The three figures of a stream of ``rate`` packets a second.
 
     Without ``pdv_bound_ns`` delay alone impairs no packet.

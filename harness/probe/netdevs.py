@@ -49,9 +49,7 @@ def read_netdevs(machine: Runs, *, timeout: float = 20.0) -> tuple[LinkState, ..
             evidence=done.stderr.splitlines()[-5:],
         )
     answer, _, rest = done.stdout.partition("\ndriver ")
-    drivers = dict(
-        line.removeprefix("driver ").partition(" ")[::2] for line in rest.splitlines()
-    )
+    drivers = dict(line.removeprefix("driver ").partition(" ")[::2] for line in rest.splitlines())
     try:
         rows = [row for row in json.loads(answer) if row]
         links = [_link(row, drivers) for row in rows]
@@ -87,7 +85,5 @@ def _link(row: Mapping[str, Any], drivers: Mapping[str, str]) -> LinkState:
         carrier="LOWER_UP" in flags if "UP" in flags else None,
         driver=drivers.get(row["ifname"]) or None,
         mtu=row["mtu"],
-        addresses=tuple(
-            f"{one['local']}/{one['prefixlen']}" for one in row.get("addr_info", ())
-        ),
+        addresses=tuple(f"{one['local']}/{one['prefixlen']}" for one in row.get("addr_info", ())),
     )

@@ -159,9 +159,7 @@ class GuestAgent:
         except OSError as error:
             raise self._lost(error) from error
 
-    def _line(
-        self, connection: socket.socket, end: bytes, deadline: Deadline, what: str
-    ) -> bytes:
+    def _line(self, connection: socket.socket, end: bytes, deadline: Deadline, what: str) -> bytes:
         """Up to ``end``. TimeoutError inside a sync, DeadlineExceeded elsewhere."""
         while end not in self._buffer:
             try:

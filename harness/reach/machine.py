@@ -70,9 +70,7 @@ def must_succeed(machine: str, done: Completed) -> Completed:
         return done
     command = " ".join(done.argv)
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_TAIL:]
-    raise CommandFailed(
-        f"{machine}: `{command}` ended with status {done.status}", evidence=lines
-    )
+    raise CommandFailed(f"{machine}: `{command}` ended with status {done.status}", evidence=lines)
 
 
 class RemoteProcess:

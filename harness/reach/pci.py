@@ -110,9 +110,7 @@ class Pci:
         seen = self._clock.stamp("monotonic", event["seen_ns"])
         half = (seen.t_ns - before.t_ns + 1) // 2
         done = tuple(
-            ActionDone(
-                one["op"], self._clock.stamp("monotonic", one["done_ns"]), one["problem"]
-            )
+            ActionDone(one["op"], self._clock.stamp("monotonic", one["done_ns"]), one["problem"])
             for one in event["actions"]
         )
         at = Stamp(before.t_ns + half, half + max(before.err_ns, seen.err_ns))

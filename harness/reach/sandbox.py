@@ -207,9 +207,7 @@ class Sandbox:
             self._children.append(outer)
         return NamespacedProcess(outer, f"{argv[0]} in namespace {space.name}")
 
-    def socket(
-        self, space: NetNamespace, family: int, kind: int, proto: int = 0
-    ) -> socket.socket:
+    def socket(self, space: NetNamespace, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A socket that lives in ``space`` and is used from this process.
 
         An open socket keeps its network namespace alive, so ``close`` closes those left open.

@@ -40,9 +40,7 @@ class QmpSession:
     whatever reason; its text says why.
     """
 
-    def __init__(
-        self, title: str, on_event: EventCallback, on_lost: Callable[[str], None]
-    ) -> None:
+    def __init__(self, title: str, on_event: EventCallback, on_lost: Callable[[str], None]) -> None:
         self._title = title
         self._on_event, self._on_lost = on_event, on_lost
         self._client = QMPClient(title)

@@ -271,8 +271,10 @@ class Vm:
         ``since`` is the position before ``migrate``. A failure is not an error here.
         """
         self.wait_event(
-            lambda event: event.name == "MIGRATION"
-            and event.data.get("status") in ("completed", "failed", "cancelled"),
+            lambda event: (
+                event.name == "MIGRATION"
+                and event.data.get("status") in ("completed", "failed", "cancelled")
+            ),
             deadline,
             since=since,
             what="end of the migration",
@@ -292,9 +294,7 @@ class Vm:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _call(
-        self, command: str, args: Mapping[str, object] | None, deadline: Deadline
-    ) -> object:
+    def _call(self, command: str, args: Mapping[str, object] | None, deadline: Deadline) -> object:
         if self._session is None:
             raise VmError(f"{self.title}: there is no QMP session yet")
         try:

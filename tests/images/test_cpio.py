@@ -36,8 +36,15 @@ def test_files_links_devices_and_their_directories_are_read_back() -> None:
 
     found = read_newc(archive.content())
 
-    assert list(found) == ["usr", "usr/bin", "usr/bin/tool", "usr/bin/data", "bin", "dev",
-                           "dev/console"]
+    assert list(found) == [
+        "usr",
+        "usr/bin",
+        "usr/bin/tool",
+        "usr/bin/data",
+        "bin",
+        "dev",
+        "dev/console",
+    ]
     assert found["usr"][0] == stat.S_IFDIR | 0o755
     assert found["usr/bin/tool"][:2] == (stat.S_IFREG | 0o755, b"12345")
     assert found["usr/bin/data"][:2] == (stat.S_IFREG | 0o644, b"")

@@ -51,9 +51,7 @@ def suite(path: Path) -> Suite:
 
 def test_packages_are_read_with_their_epochs() -> None:
     assert list(parse_uris(LISTING)) == [
-        Package(
-            "qemu-utils", "1:10.0.13+ds-0", "qemu-utils_1%3a10.0.13+ds-0_amd64.deb", 1234, SHA
-        ),
+        Package("qemu-utils", "1:10.0.13+ds-0", "qemu-utils_1%3a10.0.13+ds-0_amd64.deb", 1234, SHA),
         Package("seabios", "1.16.3-2", "seabios_1.16.3-2_all.deb", 5, SHA),
     ]
 

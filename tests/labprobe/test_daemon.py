@@ -229,9 +229,7 @@ def test_lines_that_nobody_read_are_sent_again_on_request(
      "send 7 10.9.0.1 5000 10 20 1", "send 7 10.9.0.1 5000 -1 100 1", "stop 7",
      "dump 9", "beacon x"],
 )  # fmt: skip
-def test_a_wrong_command_gets_an_error_and_nothing_else_happens(
-    one: Guest, command: str
-) -> None:
+def test_a_wrong_command_gets_an_error_and_nothing_else_happens(one: Guest, command: str) -> None:
     with pytest.raises(LabError):
         one.link._ask(command, 5)
     assert one.process.poll() is None
@@ -289,9 +287,7 @@ def ask(process, command, wanted):  # type: ignore[no-untyped-def]
     return lines
 
 
-def test_a_character_device_serves_as_the_port(
-    labprobe: Path, pair: tuple[Side, Side]
-) -> None:
+def test_a_character_device_serves_as_the_port(labprobe: Path, pair: tuple[Side, Side]) -> None:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", os.ttyname(theirs)]))
@@ -337,9 +333,7 @@ def test_a_reader_that_comes_late_gets_what_was_said_before(
         process.wait(10)
 
 
-def test_when_too_much_waits_the_drops_are_counted(
-    labprobe: Path, pair: tuple[Side, Side]
-) -> None:
+def test_when_too_much_waits_the_drops_are_counted(labprobe: Path, pair: tuple[Side, Side]) -> None:
     with raw_daemon(labprobe, pair[1]) as process:
         assert process.stdin is not None
         # 6,000 answers that nobody reads: 2,048 wait, the pipe holds some, the rest is dropped

@@ -31,9 +31,7 @@ class NamespaceMachine:
     path: str = "/usr/sbin:/usr/bin:/sbin:/bin"
     asked: list[Sequence[str]] = field(default_factory=list)
 
-    def run(
-        self, argv: Sequence[str], *, timeout: float = 20.0, check: bool = True
-    ) -> Done:
+    def run(self, argv: Sequence[str], *, timeout: float = 20.0, check: bool = True) -> Done:
         self.asked.append(argv)
         inside = 'mount -t sysfs sysfs /sys && exec "$@"'
         done = subprocess.run(

@@ -203,9 +203,7 @@ def test_echo_replies_carry_their_requests_numbers(
     assert (found.sent, found.distinct, found.lost) == (200, 200, 0)
 
 
-def test_a_netdev_that_is_down_sends_nothing_and_that_is_said(
-    pair: Pair, tmp_path: Path
-) -> None:
+def test_a_netdev_that_is_down_sends_nothing_and_that_is_said(pair: Pair, tmp_path: Path) -> None:
     left, right = pair
     left.ip("link set va down")
     sent, _ = send_and_capture(left, right, replace(UDP, count=50), tmp_path)
@@ -294,9 +292,9 @@ def test_both_directions_are_told_apart_in_one_capture(pair: Pair, tmp_path: Pat
     capture = Capture.start(right.spawn, interface="vb", path=path, outgoing=True)
     back = replace(UDP, count=50).reversed(name="down", stream_id=8)
     for side, spec in ((left, replace(UDP, count=50)), (right, back)):
-        Sender.start(
-            side.spawn, spec, interface=side.interface, sends=tmp_path / spec.name
-        ).join(20)
+        Sender.start(side.spawn, spec, interface=side.interface, sends=tmp_path / spec.name).join(
+            20
+        )
     capture.stop()
     with PcapngFile(path) as file:
         directions = [

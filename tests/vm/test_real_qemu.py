@@ -20,9 +20,7 @@ MakeQemu = Callable[..., Vm]
 
 
 @pytest.fixture
-def make_qemu(
-    machine: NamespaceMachine, qemu: tuple[str, ...], sunk: list[QmpEvent]
-) -> MakeQemu:
+def make_qemu(machine: NamespaceMachine, qemu: tuple[str, ...], sunk: list[QmpEvent]) -> MakeQemu:
     """A VM, not started, of the real QEMU; ``tag`` keeps the files of two apart."""
 
     def make(tag: str, *extra: str, **options: Any) -> Vm:

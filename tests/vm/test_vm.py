@@ -247,9 +247,7 @@ def test_what_the_state_forbids_is_refused_before_qemu_hears_of_it(
         work(vm)
 
 
-def test_the_end_of_qemu_is_told_with_its_time(
-    make_vm: MakeVm, machine: NamespaceMachine
-) -> None:
+def test_the_end_of_qemu_is_told_with_its_time(make_vm: MakeVm, machine: NamespaceMachine) -> None:
     told = threading.Event()
     vm = started(make_vm(on_exit=lambda _vm: told.set()))
     before = time.monotonic_ns()

@@ -179,9 +179,7 @@ def bus_master_watch(
                 try:
                     now_on = bool(_command(config) & _BUS_MASTER)
                 except OSError as error:
-                    agent.event(
-                        "bus-master-lost", handle=handle, problem=str(error), at_ns=_now()
-                    )
+                    agent.event("bus-master-lost", handle=handle, problem=str(error), at_ns=_now())
                     return
                 seen = _now()
                 if now_on != on:

@@ -296,6 +296,4 @@ OPS = {
         make_scratch, make_directory, load_module, connect,
     )
 }  # fmt: skip
-STREAM_OPS = {
-    action.__name__: action for action in (stream_data, stream_end, stream_close)
-}
+STREAM_OPS = {action.__name__: action for action in (stream_data, stream_end, stream_close)}
