@@ -24,8 +24,9 @@
  * guest's CLOCK_MONOTONIC, which stands still while the guest is stopped.
  *
  * Threads: main owns the port (it alone reads and writes it), one follows netlink, each stream
- * has one. They meet in the queue of lines below. One file, so that one command compiles it. The other side of all this is
- * harness/traffic/guestlink.py; the packet's format is defined in harness/traffic/frames.py. */
+ * has one. They meet in the queue of lines below. It is one file so that one command compiles
+ * it. The other side of all this is harness/traffic/guestlink.py; the packet's format is
+ * defined in harness/traffic/layout.py. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <endian.h>
@@ -428,7 +429,7 @@ static void *follow_netlink(void *unused)
 #define BURST 4                /* packets that a late sender sends at once, at most */
 #define FLOWING 10             /* packets after which a sender says that it is flowing */
 
-/* The payload's head, in network order; zeroes follow (harness/traffic/frames.py). */
+/* The payload's head, in network order; zeroes follow (harness/traffic/layout.py). */
 struct numbered {
 	uint32_t magic;
 	uint16_t stream, flags;

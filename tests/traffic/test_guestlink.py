@@ -75,6 +75,8 @@ class FakeProbe:
 
     def _listen(self, here: socket.socket) -> None:
         for raw in here.makefile("r"):
+            if not raw.strip():
+                continue
             tag, command = raw.split(maxsplit=1)
             verb = command.split()[0]
             if verb == "again":
