@@ -34,12 +34,24 @@ Handler = Callable[[str, Mapping[str, object], Say], "Answer | socket.socket"]
 """(verb, arguments, say) -> the answer, or a socket to be joined to the caller's."""
 
 
-def _address(name: str) -> str:
+def check_name(name: str) -> str:
+    """``name``, where a lab may be called so; InputError otherwise."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"lab name {name!r}: letters, digits, '.', '_' and '-' only, at most 61 of them"
         )
-    return "\0" + _PREFIX + name
+    return name
+
+
+def lab_name(*parts: str) -> str:
+    """A name for a lab, made of file names and the like; the last parts survive a cut."""
+    words = [re.sub("[^A-Za-z0-9._-]+", "-", part).strip("-._") for part in parts]
+    tail = "".join(f"-{word}" for word in words[1:] if word)[-50:]
+    return check_name((words[0] or "lab")[: 61 - len(tail)] + tail)
+
+
+def _address(name: str) -> str:
+    return "\0" + _PREFIX + check_name(name)
 
 
 def running_labs() -> list[str]:

@@ -19,8 +19,10 @@ from harness.observe import LinkState, Snapshot
 from harness.observe.record import now_ns
 from harness.probe.backend import Runs, host_of
 
+# By its path: a busybox shell would take its own `ip`, which knows no JSON.
 _SCRIPT = """
-ip -json address show || exit
+for ip in /usr/bin/ip /usr/sbin/ip /bin/ip /sbin/ip; do [ -x "$ip" ] && break; done
+"$ip" -json address show || exit
 echo
 for netdev in /sys/class/net/*; do
     name=${netdev##*/}

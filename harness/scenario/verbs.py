@@ -20,6 +20,7 @@ from harness.errors import DeadlineExceeded, HarnessError, LabError, VmError
 from harness.lab import Instance, Lab, LabGuest
 from harness.observe import LinkState, StepFact
 from harness.observe.record import now_ns
+from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
 from harness.vm import MigrationInfo, RunState
@@ -182,7 +183,7 @@ class Verbs:
     def snapshot(self, moment: str) -> None:
         """Ask every guest for its netdevs, for the record."""
         for guest in self.lab.guests.values():
-            guest.link.snapshot(moment)
+            self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
 
     def _guest(self, name: str) -> LabGuest:
         try:

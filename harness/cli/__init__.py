@@ -1,0 +1,67 @@
+"""The command line: wires the rooms and maps errors to exit codes; no logic of its own.
+
+0 passed   1 an expectation failed   2 the input is wrong
+3 the lab could not be built or broke   4 cannot tell   130 interrupted
+"""
+
+# What it is not: nothing here decides or measures. Neighbours: ``parser`` has the options;
+# ``inputs`` the commands that touch nothing, ``cases`` those that run and report, ``labs``
+# those for labs that stay up, ``here`` those about this machine.
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from harness.cli.parser import Options, make_parser
+from harness.errors import EXIT_INTERRUPTED, EXIT_PASSED, HarnessError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Never shows a traceback for an expected error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command: list[str] = []
+    if words[:1] == ["exec"] and "--" in words:
+        # argparse would look for options of its own in what follows `--`.
+        cut = words.index("--")
+        words, command = words[:cut], words[cut + 1 :]
+    options = make_parser(__doc__ or "").parse_args(words)
+    options.argv = [*getattr(options, "argv", []), *command]
+    do: Callable[[Options], int] = options.command
+    try:
+        with _terminable():
+            return do(options)
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (a pager, head) has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PASSED
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: the lab goes down first."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,154 @@
+"""``run`` and ``report``: a case on a lab of its own, and a run judged again.
+
+Neighbours: ``harness.scenario`` carries a case out, ``harness.report`` judges its record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from harness.case import BoundCase, Scalar, bind, load_case, parse_settings
+from harness.errors import (
+    EXIT_CANNOT_TELL,
+    EXIT_FAILED,
+    EXIT_INPUT,
+    EXIT_LAB,
+    EXIT_PASSED,
+    HarnessError,
+    InputError,
+    Interrupted,
+)
+from harness.images import Store
+from harness.lab import Lab, Progress
+from harness.lab.control import lab_name
+from harness.record import RunDir
+from harness.report import Result, judge_run, junit, result_of, timeline, write_reports
+from harness.report import render as render_result
+from harness.scenario import begin_record, make_lab, run_case
+from harness.scenario.service import LabService
+
+_WORST_FIRST = (EXIT_INPUT, EXIT_LAB, EXIT_FAILED, EXIT_CANNOT_TELL, EXIT_PASSED)
+
+
+def new_run(given: Path | None, title: str) -> RunDir:
+    """The directory that the user named, or a new one below ``runs/`` (``HARNESS_RUNS``)."""
+    if given is not None:
+        return RunDir.create(given)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    runs = Path(os.environ.get("HARNESS_RUNS", "runs"))
+    return RunDir.create(runs / f"{stamp}-{title}-{os.getpid()}")
+
+
+def run(args: argparse.Namespace) -> int:
+    case = load_case(args.case)
+    settings = parse_settings(args.set)
+    for target in (args.json, args.junit):
+        _must_be_writable(target)
+    if args.variant or args.topology or len(case.variants) == 1:
+        chosen = [bind(case, args.variant, topology_path=args.topology, settings=settings)]
+    elif args.run_dir:
+        raise InputError(
+            "--run-dir names one directory, and this case runs on several topologies",
+            hint=f"add --variant, one of {', '.join(case.variants)}",
+        )
+    else:
+        # All of them before anything runs: what is wrong is told at once.
+        chosen = [bind(case, variant, settings=settings) for variant in case.variants]
+    results: list[Result] = []
+    codes = []
+    for bound in chosen:
+        try:
+            result = _run_one(args, bound, settings)
+        except Interrupted:
+            raise
+        except HarnessError as error:
+            if len(chosen) == 1:
+                raise
+            print(error, file=sys.stderr)
+            codes.append(error.exit_code)
+        else:
+            results.append(result)
+            codes.append(result.exit_code)
+    _write_results(args, results, several=len(chosen) > 1)
+    return min(codes, key=_WORST_FIRST.index)
+
+
+def _run_one(args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar]) -> Result:
+    title = f"{args.case.stem}-{bound.variant}"
+    run_dir = new_run(args.run_dir, title)
+    begin_record(run_dir, bound, settings, str(args.case))
+    progress = Progress(None if args.quiet else sys.stderr)
+    lab = make_lab(
+        bound,
+        run_dir,
+        store=Store(),
+        progress=progress,
+        name=lab_name(args.case.stem, str(os.getpid())),
+    )
+    print(f"run directory: {run_dir.path}", file=sys.stderr)
+    service = LabService(lab, run_dir=str(run_dir.path.absolute()), title=bound.case.claim)
+    try:
+        run_case(bound, run_dir, lab, hold=_hold if args.keep else None)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; what was recorded is in {run_dir.path}") from None
+    except HarnessError as error:
+        error.evidence = (*error.evidence, f"run directory: {run_dir.path}")
+        raise
+    finally:
+        service.close()
+    result = result_of(judge_run(run_dir))
+    write_reports(run_dir, result)
+    print(render_result(result, run_dir.path), flush=True)
+    return result
+
+
+def _hold(lab: Lab) -> None:
+    """Keep a lab up until the user has seen enough of it."""
+    print(
+        f"lab {lab.name} is kept up; in another terminal: harness exec --lab {lab.name} "
+        "MACHINE -- COMMAND\npress Enter to take it down",
+        file=sys.stderr,
+    )
+    sys.stdin.readline()
+
+
+def _must_be_writable(target: Path | None) -> None:
+    """A result that could not be written would be noticed only after the whole run."""
+    if target is None:
+        return
+    if target.is_dir():
+        raise InputError(f"{target}: cannot be written: it is a directory")
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"{target}: cannot be written: there is no directory for it")
+
+
+def _write_results(args: argparse.Namespace, results: Sequence[Result], *, several: bool) -> None:
+    if args.json and results:
+        texts = [result.to_json() for result in results]
+        listed = "[\n" + ",\n".join(text.rstrip("\n") for text in texts) + "\n]\n"
+        _write(args.json, listed if several else texts[0])
+    if args.junit and results:
+        _write(args.junit, junit(results))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def report(args: argparse.Namespace) -> int:
+    run_dir = RunDir.open(args.run)
+    judged = judge_run(run_dir)
+    if args.timeline:
+        print(timeline(judged.evidence))
+        return EXIT_PASSED
+    result = result_of(judged)
+    print(result.to_json() if args.json else render_result(result, run_dir.path))
+    return result.exit_code

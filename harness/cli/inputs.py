@@ -1,0 +1,57 @@
+"""``check``, ``schema`` and ``plan``: read the input, touch nothing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from pathlib import Path
+
+from harness.case import case_schema, check_case
+from harness.errors import EXIT_INPUT, EXIT_PASSED, InputError
+from harness.plan import make_plan, render
+from harness.plan.render import as_json
+from harness.report import result_schema
+from harness.topology import json_schema, load
+
+SCHEMAS = {"topology": json_schema, "case": case_schema, "result": result_schema}
+# Keys that only a case has.
+_CASE = re.compile(r"^(case|topology|topologies|traffic|steps|expect)\s*:", re.MULTILINE)
+_ENOUGH = 1 << 20
+
+
+def check(args: argparse.Namespace) -> int:
+    """Check each file as what it is; everything that is wrong, in all of them."""
+    status = EXIT_PASSED
+    for path in args.files:
+        try:
+            if _is_case(path):
+                bound = check_case(path)
+                print(f"{path}: a case on {', '.join(one.variant for one in bound)}: ok")
+            else:
+                load(path)
+                print(f"{path}: a topology: ok")
+        except InputError as error:
+            print(error, file=sys.stderr)
+            status = EXIT_INPUT
+    return status
+
+
+def _is_case(path: Path) -> bool:
+    """Whether a YAML file is a case rather than a topology, by its top-level keys."""
+    with contextlib.suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
+        return _CASE.search(file.read(_ENOUGH)) is not None
+    return False
+
+
+def schema(args: argparse.Namespace) -> int:
+    print(json.dumps(SCHEMAS[args.of](), indent=2))
+    return EXIT_PASSED
+
+
+def plan(args: argparse.Namespace) -> int:
+    made = make_plan(load(args.file))
+    print(as_json(made) if args.json else render(made), end="")
+    return EXIT_PASSED

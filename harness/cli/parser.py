@@ -1,0 +1,81 @@
+"""The commands and their options.
+
+Neighbours: each command is a function of ``inputs``, ``cases``, ``labs`` or ``here``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.cli import cases, here, inputs, labs
+
+Options = argparse.Namespace
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The parser of ``harness``; its result has the function to call as ``command``."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="harness", description=description, formatter_class=raw)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Options], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(command=command)
+        return made
+
+    one = add("check", inputs.check, "check topologies and cases; all problems at once")
+    one.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    one = add("schema", inputs.schema, "print a JSON Schema for editors")
+    one.add_argument("of", nargs="?", default="topology", choices=sorted(inputs.SCHEMAS))
+    one = add("plan", inputs.plan, "print everything that a lab would make; touch nothing")
+    one.add_argument("file", type=Path, metavar="TOPOLOGY")
+    one.add_argument("--json", action="store_true")
+
+    one = add("run", cases.run, "run a case: lab up, traffic, steps, verdict, lab down")
+    one.add_argument("case", type=Path, metavar="CASE")
+    one.add_argument("--variant", help="which of the case's topologies (default: all of them)")
+    one.add_argument("--topology", type=Path, help="run on this topology instead")
+    one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                     help="a parameter of the case")  # fmt: skip
+    one.add_argument("--run-dir", type=Path, help="directory to make (default: below runs/)")
+    one.add_argument("--json", type=Path, metavar="FILE",
+                     help="write the result there too (a list when there are several)")  # fmt: skip
+    one.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML there too")
+    one.add_argument("--keep", action="store_true", help="keep the lab up until Enter")
+    one.add_argument("--quiet", action="store_true", help="no progress")
+    one = add("report", cases.report, "judge a run again from its directory; needs no root")
+    one.add_argument("run", type=Path, metavar="RUN")
+    one.add_argument("--json", action="store_true")
+    one.add_argument("--timeline", action="store_true", help="every fact in its order")
+
+    one = add("up", labs.up, "bring a lab up and leave it up")
+    one.add_argument("file", type=Path, metavar="TOPOLOGY")
+    one.add_argument("--name", help="what it is called (default: the file's name)")
+    one.add_argument("--run-dir", type=Path, help="directory to make (default: below runs/)")
+    one.add_argument("--timings", action="store_true", help="print the critical path")
+    one.add_argument("--foreground", action="store_true", help="stay in this terminal")
+    one.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
+    one = add("status", labs.status, "the labs that are up, and their machines")
+    one.add_argument("--lab")
+    one = add("exec", labs.execute, "run a command on a machine of a lab")
+    one.add_argument("--lab")
+    one.add_argument("machine", metavar="MACHINE")
+    one.add_argument("argv", nargs="*", metavar="-- COMMAND")
+    one = add("console", labs.console, "the console of a guest or host VM")
+    one.add_argument("--lab")
+    one.add_argument("machine", metavar="MACHINE")
+    one = add("migrate", labs.migrate, "migrate a guest of a lab that is up")
+    one.add_argument("--lab")
+    one.add_argument("guest", metavar="GUEST")
+    one.add_argument("--to", required=True, metavar="HOST")
+    one = add("down", labs.down, "take a lab down")
+    one.add_argument("--lab")
+    one.add_argument("--all", action="store_true")
+
+    one = add("images", here.images, "build, list or prune kernels, QEMUs and file systems")
+    one.add_argument("action", choices=["build", "list", "gc"])
+    one.add_argument("names", nargs="*", metavar="RECIPE")
+    add("doctor", here.doctor, "what this machine can do, really tried, and what to install")
+    return parser
