@@ -8,9 +8,13 @@ QEMU with a status that nothing else gives.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 from harness.errors import LabError
@@ -70,6 +74,39 @@ def try_accelerator(
         return Trial(accelerator, True, "a tiny 64-bit guest ran to its end")
     last = (machine.read_text(log).strip().splitlines() or ["no output"])[-1]
     return Trial(accelerator, False, f"tiny guest: QEMU ended with status {status}: {last}")
+
+
+def remembered(
+    memory: Path, about: str, find_out: Callable[[], tuple[Trial, ...]]
+) -> tuple[Trial, ...]:
+    """What ``find_out`` found, asked once per boot of this machine.
+
+    A ``/dev/kvm`` that does not work takes seconds to say so. The memory is bound to the boot,
+    to the device node and to ``about`` (digests of QEMU and of the tiny guest): a module that
+    was reloaded, or another QEMU, is tried anew. A damaged file counts as none.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    try:
+        node = os.stat("/dev/kvm")
+        device = f"{node.st_ino} {node.st_ctime_ns} {node.st_mode}"
+    except FileNotFoundError:
+        device = "none"
+    digest = hashlib.sha256(f"{boot}/{device}/{about}".encode()).hexdigest()[:16]
+    path = memory / f"{digest}.json"
+    try:
+        known = tuple(Trial(**one) for one in json.loads(path.read_text(encoding="utf-8")))
+        if known and known[-1].works:
+            return known
+    except (OSError, ValueError, TypeError):
+        known = ()
+    found = find_out()
+    memory.mkdir(parents=True, exist_ok=True)
+    for old in memory.glob("*.json"):  # of earlier boots, or of other QEMUs
+        old.unlink(missing_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
+    os.replace(unfinished, path)
+    return found
 
 
 def choose(machine: Machine, qemu: Sequence[str], tiny: str) -> tuple[Trial, ...]:

@@ -99,6 +99,11 @@ class LabImages:
             case HostImage():
                 raise LabError(f"image {ref.name}: a root file system is not carried into hosts")
 
+    @property
+    def memory(self) -> Path:
+        """Where trials of this machine's accelerators are remembered."""
+        return self._store.root / "trials"
+
     def tiny_guest(self) -> Path:
         """The guest that accelerators are tried with."""
         return self._store.tiny_guest(progress=self._progress)

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 
-from harness.errors import CleanupError, HarnessError, Interrupted, LabError
-from harness.lab.accelerator import choose
+from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
+from harness.lab.accelerator import Trial, choose, remembered
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
@@ -247,12 +247,7 @@ class Lab:
         with lock:
             known = self._trials.get(place)
             if known is None:
-                tiny = self.images.tiny_guest()
-                path = str(tiny)
-                if place != LAB:
-                    path = f"{machine.scratch}/tiny"
-                    machine.write_file(path, tiny.read_bytes(), mode=0o755)
-                trials = choose(machine, self.images.toolchain(qemu).argv(at), path)
+                trials = self._trials_at(place, machine, qemu, at)
                 evidence = "; ".join(f"{t.accelerator}: {t.evidence}" for t in trials)
                 known = self._trials[place] = (trials[-1].accelerator, evidence)
         self.facts.add(
@@ -264,6 +259,20 @@ class Lab:
             )
         )
         return known[0]
+
+    def _trials_at(
+        self, place: str, machine: Machine, qemu: str, at: str | None
+    ) -> tuple[Trial, ...]:
+        tiny, toolchain = self.images.tiny_guest(), self.images.toolchain(qemu)
+        if place == LAB:
+            return remembered(
+                self.images.memory,
+                f"{toolchain.digest}/{tiny.parent.name}",
+                lambda: choose(machine, toolchain.argv(at), str(tiny)),
+            )
+        path = f"{machine.scratch}/tiny"
+        machine.write_file(path, tiny.read_bytes(), mode=0o755)
+        return choose(machine, toolchain.argv(at), path)
 
     def _note_accelerator(self, machine: str, accelerator: str) -> None:
         self.facts.add(
@@ -285,7 +294,7 @@ class Lab:
     # -- use -------------------------------------------------------------------------------
 
     def machine(self, name: str) -> Machine | GuestMachine:
-        """A namespace, host or guest by its name. LabError lists what there is."""
+        """A namespace, host or guest by its name. InputError lists what there is."""
         if name in self.guests:
             return self.guests[name].machine
         if name in self.hosts:
@@ -293,7 +302,7 @@ class Lab:
         if name in self.namespaces:
             return self.namespaces[name]
         there = ", ".join([*self.namespaces, *self.hosts, *self.guests])
-        raise LabError(f"lab {self.name}: no machine {name!r}", hint=f"there are: {there}")
+        raise InputError(f"lab {self.name}: no machine {name!r}", hint=f"there are: {there}")
 
     # -- down ------------------------------------------------------------------------------
 

@@ -73,10 +73,13 @@ def measure_stream(
     tmax_ns: int,
     clock_err_ns: int = 0,
     pdv_bound_ns: int | None = None,
+    own_sends: Trace | None = None,
 ) -> StreamMetrics:
     """All metrics of a stream of ``rate`` packets a second with waiting time ``tmax_ns``.
 
-    Both traces are on one clock, up to ``clock_err_ns``. Raises RecordError when the records
+    Both traces are on one clock, up to ``clock_err_ns``. ``own_sends`` are the sends on the
+    sender's own clock where that is another one: a guest that is stopped for a migration
+    cannot send, and has not missed its rate by that. Raises RecordError when the records
     contradict each other (see ``match``) or an identity does not hold.
     """
     matched = match(sends, arrivals, tmax_ns=tmax_ns, clock_err_ns=clock_err_ns)
@@ -100,7 +103,9 @@ def measure_stream(
         copies=copies,
         delay=delay_variation(matched),
         interruption=interruption(matched, rate=rate, pdv_bound_ns=pdv_bound_ns),
-        sender=sender_quality(matched.sent_ns, rate=rate),
+        sender=sender_quality(
+            matched.sent_ns if own_sends is None else own_sends.t_ns, rate=rate
+        ),
     )
     _check_identities(metrics)
     return metrics

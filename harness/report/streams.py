@@ -71,7 +71,12 @@ def _metrics(run_dir: RunDir, fact: StreamFact, facts: tuple[Fact, ...]) -> Stre
     sent, send_err = _on_run_clock(sends, fact.sends, fact.sends_clock, fact.sender, facts)
     came, come_err = _on_run_clock(arrivals, fact.arrivals, fact.arrivals_clock, at, facts)
     return measure_stream(
-        sent, came, rate=fact.rate, tmax_ns=fact.tmax_ns, clock_err_ns=send_err + come_err
+        sent,
+        came,
+        rate=fact.rate,
+        tmax_ns=fact.tmax_ns,
+        clock_err_ns=send_err + come_err,
+        own_sends=Trace(sends.seq, sends.t_ns),
     )
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
-from harness.errors import DeadlineExceeded, HarnessError, LabError, VmError
+from harness.errors import DeadlineExceeded, HarnessError, InputError, LabError, VmError
 from harness.lab import Instance, Lab, LabGuest
 from harness.observe import LinkState, StepFact
 from harness.observe.record import now_ns
@@ -89,7 +89,7 @@ class Verbs:
         with self._step("migrate", guest=guest, to=to) as told:
             source = moving.current
             if source.host.name == to:
-                raise LabError(f"{guest}: is on {to} already")
+                raise InputError(f"{guest}: is on {to} already")
             destination = moving.start(self._host(to), incoming=True)
             source.vm.role, destination.vm.role = "source", "destination"
             moving.expect_at(destination)
@@ -190,14 +190,14 @@ class Verbs:
             return self.lab.guests[name]
         except KeyError:
             there = ", ".join(self.lab.guests)
-            raise LabError(f"no guest {name!r}", hint=f"there are: {there}") from None
+            raise InputError(f"no guest {name!r}", hint=f"there are: {there}") from None
 
     def _host(self, name: str) -> Any:
         try:
             return self.lab.hosts[name]
         except KeyError:
             there = ", ".join(self.lab.hosts)
-            raise LabError(f"no host {name!r}", hint=f"there are: {there}") from None
+            raise InputError(f"no host {name!r}", hint=f"there are: {there}") from None
 
 
 _ACCEPTED = {"up": ("up",), "present": ("up", "present"), "absent": ("absent",)}

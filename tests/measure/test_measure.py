@@ -179,3 +179,17 @@ class TestGuestClocks:
     def test_another_guests_readings_are_not_taken(self) -> None:
         fact = GuestClock(t_ns=5, guest="g2", guest_ns=5)
         assert len(GuestClockMap.from_facts([fact], "g1")) == 0
+
+
+def test_a_guest_that_was_stopped_has_not_missed_its_rate() -> None:
+    own = np.arange(100) * 10_000_000
+    stopped = own + np.where(np.arange(100) >= 50, 2_000_000_000, 0)
+    sends, seen = Trace(np.arange(100), stopped), Trace(np.arange(100), stopped + 1000)
+    missed = measure_stream(sends, seen, rate=100, tmax_ns=10**9)
+    kept = measure_stream(
+        sends, seen, rate=100, tmax_ns=10**9, own_sends=Trace(np.arange(100), own)
+    )
+    assert missed.send_rate is not None
+    assert missed.send_rate < 50
+    assert kept.send_rate == 100
+    assert kept.largest_send_gap_ns == 10_000_000

@@ -1,0 +1,45 @@
+"""The verbs of a case in Python: what a test looks like where YAML is not enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import DeadlineExceeded
+from harness.pytest_plugin.lab import LabUnderTest, stream
+from harness.scenario import StepFailed
+
+pytestmark = pytest.mark.topology("topologies/flat-pair.yaml")
+
+
+def test_the_guest_arrives_with_its_whole_pair(lab: LabUnderTest) -> None:
+    with lab.traffic(inbound=stream("client", "g1", rate=200)) as counts:
+        lab.migrate("g1", "beta")
+        lab.wait_primary("g1", "net1", "up")
+
+    # The trio, as the guest's kernel has told it.
+    pair = lab.pair("g1", "net1")
+    (failover,), (standby,), (primary,) = pair.failover, pair.standby, pair.primary
+    assert lab.host_of("g1") == "beta"
+    assert (failover.driver, standby.driver, primary.driver) == (
+        "net_failover",
+        "virtio_net",
+        "e1000e",
+    )
+    assert standby.master == primary.master == failover.name
+    assert failover.mac == standby.mac == primary.mac == "52:54:00:6f:55:cc"
+
+    # The same questions to the guest itself, through testinfra.
+    guest = lab.guest("g1")
+    assert "10.77.0.2" in guest.interface(failover.name).addresses
+    assert guest.run("ip link show master %s", failover.name).stdout.count("SLAVE") == 2
+    assert counts["inbound"].lost < counts["inbound"].sent
+
+
+def test_what_does_not_hold_is_told(lab: LabUnderTest) -> None:
+    # The primary is there: waiting for its end has to run out of time and say so.
+    with pytest.raises(DeadlineExceeded, match=r"primary of net1 absent.*it is up"):
+        lab.wait_primary("g1", "net1", "absent", within=0.5)
+    with pytest.raises(StepFailed, match="status 1, wanted 0"):
+        lab.exec("client", "ip link show eth9")
+    lab.exec("client", "ip link show eth0")
+    assert lab.host_of("g1") == "alpha"
