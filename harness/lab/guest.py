@@ -7,6 +7,7 @@ channels (guest agent, measuring program) follow. Neighbours: ``host`` has the p
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -240,8 +241,10 @@ class LabGuest:
     def keep_logs(self, instance: Instance, logs: Path) -> list[str]:
         """Copy the logs of a QEMU to ``logs``; what could not be copied, and why."""
         problems = []
+        stem = f"{instance.run.rpartition('/')[2]}@{instance.host.name}"
+        (logs / f"{stem}.command").write_text(shlex.join(instance.vm.argv) + "\n", encoding="utf-8")
         for name, path in instance.logs().items():
-            target = logs / f"{instance.run.rpartition('/')[2]}@{instance.host.name}.{name}.log"
+            target = logs / f"{stem}.{name}.log"
             try:
                 instance.host.machine.get(path, target)
             except (ReachError, VmError, OSError) as error:

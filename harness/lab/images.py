@@ -108,10 +108,9 @@ class LabImages:
         """The guest that accelerators are tried with."""
         return self._store.tiny_guest(progress=self._progress)
 
-    def versions(self) -> dict[str, dict[str, str]]:
-        """Of everything used: version and digest, by the image's token."""
+    def versions(self) -> dict[str, str]:
+        """Of everything used: version and digest, by the image's kind and recipe."""
         with self._lock:
             return {
-                ref.token: {"version": made.version, "digest": made.digest}
-                for ref, made in self._made.items()
+                ref.token: f"{made.version} {made.digest[:16]}" for ref, made in self._made.items()
             }

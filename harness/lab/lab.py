@@ -9,6 +9,7 @@ Neighbours: ``host`` and ``guest`` are the parts; ``scenario`` acts on a lab tha
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -330,6 +331,8 @@ class Lab:
             for instance in guest.instances:
                 lost += guest.keep_logs(instance, self.logs)
         for name, vm in self.host_vms.items():
+            command = self.logs / f"{name}.command"
+            command.write_text(shlex.join(vm.argv) + "\n", encoding="utf-8")
             lost += _keep(self.local, f"{name}.qemu", vm.log, self.logs)
             console = vm.log.replace("qemu.log", "console.log")
             lost += _keep(self.local, f"{name}.console", console, self.logs)

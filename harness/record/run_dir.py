@@ -76,6 +76,9 @@ class Versions(_File):
         default_factory=dict, description="host of kind vm -> the QEMU that runs it"
     )
     kernels: dict[str, str] = Field(default_factory=dict, description="machine -> uname -r")
+    images: dict[str, str] = Field(
+        default_factory=dict, description="image -> its version and the digest of its making"
+    )
 
 
 class RunDir:

@@ -193,6 +193,7 @@ def _software(result: Result) -> list[str]:
     lines += [f"  {one.guest} on {one.host}: QEMU {one.version}" for one in versions.qemu]
     lines += [f"  {host}: runs on QEMU {told}" for host, told in versions.host_qemu.items()]
     lines += [f"  {machine}: kernel {told}" for machine, told in versions.kernels.items()]
+    lines += [f"  image {image}: {told}" for image, told in versions.images.items()]
     lines.append(f"  harness {versions.harness}")
     return lines
 

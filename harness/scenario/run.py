@@ -172,4 +172,5 @@ def versions_of(lab: Lab) -> Versions:
             if host.plan.boot
         },
         kernels=kernels,
+        images=lab.images.versions(),
     )
