@@ -8,6 +8,7 @@ channels (guest agent, measuring program) follow. Neighbours: ``host`` has the p
 from __future__ import annotations
 
 import shlex
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,8 @@ class Instance:
         self.vm = vm
         self.run = run
         self.handoff = handoff
+        self.probe: socket.socket | None = None
+        """The measuring program's channel of a QEMU that the guest has not arrived in yet."""
 
     def socket_path(self, channel: str) -> str:
         """The Unix socket of a channel (``qmp``, ``ga``, ``probe``, ``console``)."""
@@ -91,9 +94,16 @@ class LabGuest:
     """A guest, wherever it runs."""
 
     def __init__(
-        self, plan: GuestPlan, images: LabImages, facts: FactLog, *, filter_handoff: bool
+        self,
+        plan: GuestPlan,
+        images: LabImages,
+        facts: FactLog,
+        *,
+        accelerator: Literal["kvm", "tcg"],
+        filter_handoff: bool,
     ) -> None:
         self.plan = plan
+        self.accelerator = accelerator
         self._images = images
         self._facts = facts
         self._filter_handoff = filter_handoff
@@ -136,8 +146,7 @@ class LabGuest:
         for ref in self.plan.images:
             tokens[ref.token] = host.images_at(ref, str(self._images.directory(ref)))
         commands = placement.incoming if incoming else placement.start
-        accelerator = self._accelerator(host, commands)
-        command = commands[accelerator]
+        command = commands[self.accelerator]
         qemu = self._images.toolchain(command.qemu)
         at = host.images_at(self.plan.images[0], str(qemu.root))
         handoff = FilterHandoff(host, placement, self._facts.add)
@@ -163,8 +172,8 @@ class LabGuest:
             Accelerator(
                 t_ns=now_ns(),
                 machine=f"{self.name}@{host.name}",
-                accelerator=accelerator,
-                evidence=f"QEMU was started with -accel {accelerator}",
+                accelerator=self.accelerator,
+                evidence=f"QEMU was started with -accel {self.accelerator}",
             )
         )
         if self._filter_handoff:
@@ -175,15 +184,6 @@ class LabGuest:
         if not incoming:
             self._current = instance
         return instance
-
-    def _accelerator(self, host: LabHost, commands: Mapping[str, object]) -> Literal["kvm", "tcg"]:
-        """The accelerator that was tried on the host, or the one that the topology insists on."""
-        for accelerator in ("kvm", "tcg"):
-            if accelerator in commands and (
-                len(commands) == 1 or host.accelerator in (accelerator, "")
-            ):
-                return "kvm" if accelerator == "kvm" else "tcg"
-        raise LabError(f"{self.name}: no command for accelerator {host.accelerator!r}")
 
     def _exited(self, vm: Vm, host: LabHost) -> None:
         status = vm.exit_status
@@ -221,16 +221,25 @@ class LabGuest:
         return tuple(text.replace("\r", "").splitlines()[-lines:])
 
     def expect_at(self, instance: Instance) -> None:
-        """Listen to the channels of a QEMU that the guest is about to arrive in."""
-        self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
+        """Open the probe's channel of a QEMU that the guest is about to arrive in.
+
+        Nothing is sent there before it has: what the guest says right after it has
+        arrived waits in the socket, and until then it is asked where it still is.
+        """
+        instance.probe = instance.host.machine.connect(instance.socket_path("probe"))
 
     def arrived_at(self, instance: Instance) -> None:
         """The guest runs in ``instance`` now; its channels follow."""
         self._current = instance
+        if instance.probe is not None:
+            self.link.attach(instance.probe)
+            instance.probe = None
         self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
 
     def retire(self, instance: Instance, logs: Path) -> None:
         """End a QEMU that the guest has left, keep its logs and remove what it used."""
+        if instance.probe is not None:
+            instance.probe.close()
         instance.vm.quit(Deadline(_END_S))
         instance.handoff.end()
         self.keep_logs(instance, logs)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
 from harness.lab.accelerator import Trial, choose, remembered
@@ -26,7 +27,7 @@ from harness.lab.sshhost import boot_host, copy_images, make_key, reach_host
 from harness.lab.walk import walk
 from harness.observe import Accelerator, FactLog
 from harness.observe.record import now_ns
-from harness.plan.model import LAB, NetworkPlan, Plan, Step
+from harness.plan.model import LAB, GuestPlan, NetworkPlan, Plan, Step
 from harness.reach.guest import GuestMachine
 from harness.reach.local import NamespaceMachine
 from harness.reach.machine import Machine
@@ -287,10 +288,24 @@ class Lab:
 
     def _start(self, name: str) -> None:
         plan = self.plan.guests[name]
-        guest = LabGuest(plan, self.images, self.facts, filter_handoff=self.plan.filter_handoff)
+        guest = LabGuest(
+            plan,
+            self.images,
+            self.facts,
+            accelerator=self._accelerator_for(plan),
+            filter_handoff=self.plan.filter_handoff,
+        )
         self.guests[name] = guest
         self._later(name, guest.close)
         guest.start(self.hosts[plan.home])
+
+    def _accelerator_for(self, guest: GuestPlan) -> Literal["kvm", "tcg"]:
+        """One accelerator for all the hosts that the guest can be on: source and destination
+        of a migration have to emulate the same processor."""
+        if guest.accelerator is not Wanted.AUTO:
+            return "kvm" if guest.accelerator is Wanted.KVM else "tcg"
+        hosts = [self.hosts[p.host] for p in guest.placements.values() if not p.obstacle]
+        return "kvm" if all(host.accelerator == "kvm" for host in hosts) else "tcg"
 
     # -- use -------------------------------------------------------------------------------
 

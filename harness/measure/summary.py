@@ -103,9 +103,7 @@ def measure_stream(
         copies=copies,
         delay=delay_variation(matched),
         interruption=interruption(matched, rate=rate, pdv_bound_ns=pdv_bound_ns),
-        sender=sender_quality(
-            matched.sent_ns if own_sends is None else own_sends.t_ns, rate=rate
-        ),
+        sender=sender_quality(matched.sent_ns if own_sends is None else own_sends.t_ns, rate=rate),
     )
     _check_identities(metrics)
     return metrics

@@ -262,12 +262,13 @@ def _steps(topology: Topology) -> list[Step]:
             needs = (f"boot {name}",)
         steps.append(Step(f"reach {name}", needs))
         steps.append(Step(f"wire {name}", (f"reach {name}",)))
-        if host.accelerator is Accelerator.AUTO:
+        if any(guest.accelerator is Accelerator.AUTO for guest in topology.guests.values()):
             steps.append(Step(f"accelerator {name}", (f"reach {name}",)))
     for name, guest in topology.guests.items():
-        needs = tuple(
-            s.id for s in steps if s.id in (f"wire {guest.host}", f"accelerator {guest.host}")
-        )
+        # What a guest runs with depends on every host that it may migrate to.
+        auto = guest.accelerator is Accelerator.AUTO
+        tried = [f"accelerator {host}" for host in topology.hosts] if auto else []
+        needs = (f"wire {guest.host}", *tried)
         steps.append(Step(f"start {name}", needs))
         steps.append(Step(f"ready {name}", (f"start {name}",)))
     return steps

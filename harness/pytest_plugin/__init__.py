@@ -106,8 +106,8 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture
-def lab(
+@pytest.fixture(name="lab")  # the module of that name would take its place in this package
+def _lab(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LabUnderTest]:
     """A lab that is up and settled, from ``@pytest.mark.topology(FILE)``; down afterwards."""

@@ -1,19 +1,23 @@
 """A machine at the other end of ssh (paramiko): a real host, or a host VM the lab booted.
 
 The agent is fed to ``python3`` on the machine, so nothing has to be installed there but
-Python 3.9; pyroute2 is sent along where it is missing. Keys are the only way in: no
-password, no ssh agent, no user configuration has a say, so a run does not depend on who
-runs it. Neighbours: ``machine`` gives the operations.
+Python 3.9; pyroute2 is sent along where it is missing. Files go through commands, not
+through SFTP: the agent may be root where the user who logged in is not. Keys are the only
+way in: no password, no ssh agent, no user configuration has a say, so a run does not depend
+on who runs it. Neighbours: ``machine`` gives the operations.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import shlex
+import shutil
 import socket
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,7 +29,7 @@ from paramiko.pkey import UnknownKeyType
 from harness.errors import InputError, MissingDependency, ReachError
 from harness.reach.agent import BOOTSTRAP, source_line
 from harness.reach.deadline import Deadline
-from harness.reach.machine import Machine
+from harness.reach.machine import Completed, Machine, must_succeed
 from harness.reach.wire import Wire
 
 _KEEPALIVE_S = 5
@@ -33,6 +37,15 @@ _LEASE_S = 120.0
 """An agent that hears nothing for so long undoes what it made: its harness is gone."""
 _STDERR_LINES = 20
 _ATTEMPT_S = 5.0
+_COPY_S = 600.0
+_STALLED_S = 60.0
+"""A copy that moves no octet for so long has ended."""
+_CHUNK = 1 << 18
+_WRITE = 'cat > "$1" && chmod "$2" "$1"'
+
+# Without a handler of anyone's, Python prints paramiko's errors to stderr: a connection that
+# ends is told there by a traceback, and once more by an error of ours that says which.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,9 @@ class SshTarget:
 class SshMachine(Machine):
     """A machine reached by ssh. ``become_root`` starts the agent by ``sudo -n``.
 
-    The constructor keeps trying until ``deadline`` while nobody answers (a VM that boots),
-    and gives up at once when the key is refused.
+    The constructor gives up at once when the key is refused. While nobody answers it keeps
+    trying until ``deadline`` (a VM that boots), or gives up at once where ``booting`` is
+    false: a machine that is up either answers or does not.
     """
 
     def __init__(
@@ -71,14 +85,14 @@ class SshMachine(Machine):
         deadline: Deadline,
         *,
         become_root: bool = False,
+        booting: bool = True,
     ) -> None:
         self.target = target
-        self._client = _connect(name, target, deadline)
-        self._sftp: paramiko.SFTPClient | None = None
-        self._sftp_lock = threading.Lock()
+        self._become = "sudo -n " if become_root else ""
+        self._client = _connect(name, target, deadline, booting=booting)
         self._stderr: list[str] = []
         try:
-            wire = self._start_agent(name, become_root, deadline)
+            wire = self._start_agent(name, deadline)
             super().__init__(name, wire)
             if not self.greet(lease_s=_LEASE_S).netlink:
                 self._send_pyroute2()
@@ -88,36 +102,65 @@ class SshMachine(Machine):
             raise
 
     def put(self, source: Path, target: str) -> None:
-        with self._sftp_lock:
-            try:
-                self._files().put(str(source), target)
-                self._files().chmod(target, source.stat().st_mode & 0o777)
-            except (OSError, paramiko.SSHException, EOFError) as error:
-                message = f"{self.name}: cannot copy {source} to {target}: {error}"
-                raise ReachError(message) from error
+        def copy(into: IO[bytes]) -> None:
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, into, _CHUNK)
+
+        mode = f"{source.stat().st_mode & 0o777:o}"
+        self.pour(["sh", "-c", _WRITE, "sh", target, mode], copy)
 
     def get(self, source: str, target: Path) -> None:
-        with self._sftp_lock:
+        argv = ["cat", "--", source]
+        with self._session(argv, _COPY_S) as channel, target.open("wb") as file:
+            while data := channel.recv(_CHUNK):
+                file.write(data)
+            done = _completed(self.name, argv, channel, Deadline(_STALLED_S))
+        must_succeed(self.name, done)
+
+    def pour(
+        self, argv: Sequence[str], write: Callable[[IO[bytes]], None], *, within: float = _COPY_S
+    ) -> Completed:
+        """Run a command whose standard input is what ``write`` writes; for bulk data.
+
+        CommandFailed when its status is not 0, ReachError when the connection was lost.
+        """
+        deadline = Deadline(within)
+        with self._session(argv, within) as channel:
             try:
-                self._files().get(source, str(target))
-            except (OSError, paramiko.SSHException, EOFError) as error:
-                message = f"{self.name}: cannot copy {source} to {target}: {error}"
-                raise ReachError(message) from error
+                with io.BufferedWriter(_ChannelWriter(channel), _CHUNK) as buffered:
+                    write(cast(IO[bytes], buffered))
+            except OSError as error:
+                # A command that ended before its input did; its status says why.
+                if not channel.status_event.wait(_ATTEMPT_S):
+                    raise ReachError(f"{self.name}: {argv[0]}: {error}") from error
+            done = _completed(self.name, argv, channel, deadline)
+        return must_succeed(self.name, done)
 
-    def _files(self) -> paramiko.SFTPClient:
-        if self._sftp is None:
-            self._sftp = self._client.open_sftp()
-        return self._sftp
+    @contextlib.contextmanager
+    def _session(self, argv: Sequence[str], within: float) -> Iterator[paramiko.Channel]:
+        """A command's channel; what paramiko raises in the block becomes ReachError."""
+        try:
+            channel = self._execute(self.name, argv, Deadline(min(within, _STALLED_S)))
+            with contextlib.closing(channel):
+                channel.settimeout(_STALLED_S)
+                yield channel
+        except (OSError, paramiko.SSHException, EOFError) as error:
+            what = str(error) or type(error).__name__
+            raise ReachError(f"{self.name}: `{shlex.join(argv)[:80]}`: {what}") from error
 
-    def _start_agent(self, name: str, become_root: bool, deadline: Deadline) -> Wire:
+    def _execute(self, name: str, argv: Sequence[str], deadline: Deadline) -> paramiko.Channel:
+        """Start a command, as root where the agent is. Raises what paramiko does."""
         transport = self._client.get_transport()
         if transport is None:
             raise ReachError(f"{name}: the ssh connection to {self.target.title} was lost")
+        channel = transport.open_session(timeout=max(deadline.left, 0.1))
+        # exec: no shell stays between sshd and the command.
+        channel.exec_command(f"exec {self._become}{shlex.join(argv)}")
+        return channel
+
+    def _start_agent(self, name: str, deadline: Deadline) -> Wire:
         try:
-            channel = transport.open_session(timeout=deadline.left)
-            sudo = "sudo -n " if become_root else ""
-            # exec: no shell stays between sshd and the agent.
-            channel.exec_command(f"exec {sudo}python3 -I -c {shlex.quote(BOOTSTRAP)}")
+            channel = self._execute(name, ["python3", "-I", "-c", BOOTSTRAP], deadline)
             channel.sendall(source_line())
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise ReachError(f"{name}: cannot start the agent: {error}") from error
@@ -153,6 +196,24 @@ class SshMachine(Machine):
 
     def _stderr_tail(self) -> tuple[str, ...]:
         return tuple(self._stderr)
+
+
+def _completed(
+    name: str, argv: Sequence[str], channel: paramiko.Channel, deadline: Deadline
+) -> Completed:
+    """How the command of a channel ended, and what it said; its output has been read."""
+    output, errors = bytearray(), bytearray()
+    while data := channel.recv(_CHUNK):
+        output += data
+    while data := channel.recv_stderr(_CHUNK):
+        errors += data
+    if not channel.status_event.wait(max(deadline.left, 0.1)):
+        raise deadline.error(f"{name}: end of {argv[0]}", "still running")
+    status = channel.recv_exit_status()
+    if status == -1:  # no status came: the connection has ended, or a signal the command
+        raise ReachError(f"{name}: {argv[0]} was ended before it was done")
+    return Completed(tuple(argv), status, output.decode(errors="replace"),
+                     errors.decode(errors="replace"))  # fmt: skip
 
 
 class _ChannelReader(io.RawIOBase):
@@ -213,17 +274,24 @@ def _key(name: str, path: Path) -> paramiko.PKey:
         raise InputError(f"{name}: the ssh key {path} cannot be used: {error}") from error
 
 
-def _connect(name: str, target: SshTarget, deadline: Deadline) -> paramiko.SSHClient:
-    """An authenticated connection; tries again while nobody answers."""
+def _connect(
+    name: str, target: SshTarget, deadline: Deadline, *, booting: bool
+) -> paramiko.SSHClient:
+    """An authenticated connection; tries again while nobody answers, if it is ``booting``."""
     key = _key(name, target.key)
     pause = threading.Event()
-    wait, last = 0.05, "not tried"
+    wait = 0.05
     while True:
-        attempt = deadline.at_most(_ATTEMPT_S)
+        attempt = deadline.at_most(_ATTEMPT_S) if booting else deadline
         try:
             return _attempt(name, target, key, attempt)
         except (OSError, EOFError, paramiko.SSHException) as error:
             last = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            if not booting:
+                raise ReachError(
+                    f"{name}: no ssh connection to {target.title}: {str(error) or last}",
+                    hint="is the machine up, and its ssh server at that address and port?",
+                ) from error
         deadline.raise_if_expired(f"{name}: ssh to {target.title}", last)
         # A port that is still closed gives no event; asking again is all there is.
         pause.wait(min(wait, deadline.left))

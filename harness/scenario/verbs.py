@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
 from harness.errors import DeadlineExceeded, HarnessError, InputError, LabError, VmError
@@ -24,6 +24,9 @@ from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
 from harness.vm import MigrationInfo, RunState
+
+_CANCEL_S = 60.0
+"""QEMU itself waits up to 30 s for the guest's eject before a cancel is complete."""
 
 _AFTERMATH_S = 10.0
 """How long after the end of a migration the other side may take to say so too."""
@@ -81,8 +84,8 @@ class Verbs:
         """Migrate (precopy) and wait for the end; the source's QEMU is then retired.
 
         StepFailed when the migration failed: the guest is then still where it was.
-        VmExited when a QEMU ended meanwhile, DeadlineExceeded when it was not over ``within``
-        seconds.
+        StepFailed too when it was not over ``within`` seconds; it is then cancelled. VmExited
+        when a QEMU ended meanwhile.
         """
         moving = self._guest(guest)
         deadline = Deadline(within)
@@ -96,7 +99,10 @@ class Verbs:
             uri = self._listen(destination, deadline)
             since = len(source.vm.events)
             source.vm.migrate(uri)
-            info = source.vm.wait_migration(deadline, since=since)
+            try:
+                info = source.vm.wait_migration(deadline, since=since)
+            except DeadlineExceeded as error:
+                self._give_up(moving, source, destination, error)
             told["query-migrate"] = {
                 "status": info.status,
                 "downtime": info.downtime_ms,
@@ -124,6 +130,18 @@ class Verbs:
         destination.vm.migrate_incoming(f"tcp:{address}:0")
         port = destination.vm.incoming_port()
         return f"tcp:{address}:{port}"
+
+    def _give_up(
+        self, guest: LabGuest, source: Instance, destination: Instance, error: DeadlineExceeded
+    ) -> NoReturn:
+        """A migration that was not over in time is cancelled, and the step has failed: QEMU or
+        the guest did not get on (a primary that is not ejected), not the lab."""
+        seen = source.vm.query_migrate().status
+        source.vm.migrate_cancel()
+        source.vm.wait_migration(Deadline(_CANCEL_S))
+        guest.retire(destination, self.lab.logs)
+        source.vm.role = ""
+        raise StepFailed(f"{error.message}; it was {seen}, and was cancelled") from error
 
     def _stay(
         self, guest: LabGuest, source: Instance, destination: Instance, info: MigrationInfo
@@ -154,12 +172,15 @@ class Verbs:
         with self._step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
             # What is known of the guest may be older than the step before this one.
             guest.link.catch_up(timeout=deadline.left)
-            guest.links.wait(
-                lambda links: primary_state(links, mac) in _ACCEPTED[wanted.state],
-                deadline,
-                what=f"primary of {wanted.primary} {wanted.state}",
-                show=lambda links: f"it is {primary_state(links, mac)}",
-            )
+            try:
+                guest.links.wait(
+                    lambda links: primary_state(links, mac) in _ACCEPTED[wanted.state],
+                    deadline,
+                    what=f"{guest.name}: primary of {wanted.primary} {wanted.state}",
+                    show=lambda links: primary_state(links, mac),
+                )
+            except DeadlineExceeded as error:
+                raise StepFailed(error.message) from error
 
     def pause(self, seconds: float) -> None:
         """Let time pass while the traffic goes on."""

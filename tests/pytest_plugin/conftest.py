@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 
 # pytester forgets the modules that a pytest inside of pytest has imported, and numpy cannot
@@ -10,7 +8,6 @@ from tests.pytest_plugin.checkouts import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _checkout_is_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _checkout_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """For processes that start elsewhere, where the package is not installed."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    yield
