@@ -69,6 +69,7 @@ def stream(
             "to": receiver,
             protocol: {"rate": f"{rate:f}/s", "size": size},
             "waiting_time": f"{waiting_time:f}s",
+            "after": f"{waiting_time:f}s",
         }
     )
 

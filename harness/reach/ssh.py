@@ -106,7 +106,10 @@ class SshMachine(Machine):
             with source.open("rb") as file:
                 shutil.copyfileobj(file, into, _CHUNK)
 
-        mode = f"{source.stat().st_mode & 0o777:o}"
+        try:
+            mode = f"{source.stat().st_mode & 0o777:o}"
+        except OSError as error:
+            raise ReachError(f"{self.name}: cannot copy {source} there: {error}") from error
         self.pour(["sh", "-c", _WRITE, "sh", target, mode], copy)
 
     def get(self, source: str, target: Path) -> None:

@@ -90,6 +90,11 @@ class Agent:
             raise
         return True
 
+    def owns(self, key: str) -> bool:
+        """Whether ``key`` was made here and will be undone."""
+        with self._undo_lock:
+            return key in self._undos
+
     def forget(self, key: str) -> None:
         """What ``key`` names has gone by itself."""
         with self._undo_lock:

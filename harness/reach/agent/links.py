@@ -24,7 +24,7 @@ from harness.reach.agent.core import Agent, Args, Failure
 
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x2, 0x1000, 0x4000, 0x100
-_IFF_TUN_EXCL = 0x8000
+_IFF_TUN_EXCL, _IFF_UP = 0x8000, 0x1
 _NTF_SELF, _NTF_MASTER = 0x2, 0x4
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
 _RTEXT_FILTER_VF = 1
@@ -167,9 +167,12 @@ def link_set(
     pid: int | None = None,
 ) -> None:
     """Change a netdev, in one step. ``master`` "" takes it out of its bridge; ``pid`` moves it
-    to that process's network namespace. Not undone (see ``vf_set_mac`` for what is)."""
+    to that process's network namespace. Of a netdev that was not made here, what ``up``,
+    ``master`` and ``mtu`` were before the first change comes back at the end."""
     changes: Args = {}
     with _doing(f"set netdev {name}") as ip:
+        if not agent.owns("netdev " + name) and {up, master, mtu} != {None}:
+            _on_undo_restore(agent, ip, name)
         if up is not None:
             changes["state"] = "up" if up else "down"
         if master is not None:
@@ -183,6 +186,28 @@ def link_set(
         if pid is not None:
             changes["net_ns_pid"] = pid
         ip.link("set", index=_index(ip, name), **changes)
+
+
+def _on_undo_restore(agent: Agent, ip: Any, name: str) -> None:
+    """Bring back how a netdev is now: that of a NIC of a real machine is its owner's."""
+    index = _index(ip, name)
+    found = ip.get_links(index)[0]
+    former = {
+        "state": "up" if found["flags"] & _IFF_UP else "down",
+        "master": found.get_attr("IFLA_MASTER") or 0,
+        "mtu": found.get_attr("IFLA_MTU"),
+    }
+
+    def restore() -> None:
+        with _doing(f"restore netdev {name}") as ip:
+            try:
+                ip.link("set", index=index, **former)
+            except Exception as error:
+                # By now it may have gone, or moved to another namespace, and so may its bridge.
+                if getattr(error, "code", None) != errno.ENODEV:
+                    raise
+
+    agent.on_undo("state of netdev " + name, restore)
 
 
 def _describe(message: Any, names: dict[int, str]) -> Args:
