@@ -15,13 +15,17 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from harness.cli.parser import Options, make_parser
-from harness.errors import EXIT_INTERRUPTED, EXIT_PASSED, HarnessError
+from harness.errors import EXIT_INTERRUPTED, EXIT_LAB, HarnessError
 
 __all__ = ["main"]
+
+_EXIT_SIGPIPE = 141
+"""What a shell reports for a program that SIGPIPE ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,10 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - shown; Python itself would exit with 1, "failed"
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return _EXIT_SIGPIPE
+        traceback.print_exc()
+        print("harness: this is a bug in the harness, and says nothing of the guest; please "
+              "report it with the lines above", file=sys.stderr)  # fmt: skip
+        return EXIT_LAB
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads standard output any more (a pager or `head` that has ended)."""
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (a pager, head) has gone; there is nobody left to tell.
+        # Or Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PASSED
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -40,8 +40,15 @@ class NamespaceMachine(Machine):
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise ReachError(f"{space.name}: the agent was started without pipes")
-        stdin.write(source_line())
-        stdin.flush()
+        try:
+            stdin.write(source_line())
+            stdin.flush()
+        except BrokenPipeError:
+            self._process.kill()
+            raise ReachError(
+                f"{space.name}: the agent ended as soon as it was started",
+                evidence=self._stderr_tail(),
+            ) from None
         wire = Wire(name or space.name, stdout, stdin, self._stderr_tail)
         # No time namespace: CLOCK_MONOTONIC in there is the run's clock.
         super().__init__(name or space.name, wire, local_clock=MachineClock(read_here, local=True))

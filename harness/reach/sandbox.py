@@ -284,7 +284,8 @@ class Sandbox:
 
 
 def _enter(space: NetNamespace) -> list[str]:
-    return ["nsenter", "--target", str(space.pid), "--pid", "--mount", "--net", "--"]
+    # --root: entering a mount namespace leads to its root, which is not ours in a chroot.
+    return ["nsenter", "--target", str(space.pid), "--pid", "--mount", "--root", "--net", "--"]
 
 
 def _popen(argv: list[str]) -> subprocess.Popen[bytes]:
