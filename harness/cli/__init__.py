@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     do: Callable[[Options], int] = options.command
     try:
         with _terminable():
-            return do(options)
+            status = do(options)
+            sys.stdout.flush()  # here, where a reader that went away is dealt with
+            return status
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -59,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reader_has_gone() -> bool:
     """Whether nobody reads standard output any more (a pager or `head` that has ended)."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Or Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    waiting = select.poll()
+    waiting.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in waiting.poll(0)):
+        return False
+    # Or Python would complain once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 @contextlib.contextmanager
