@@ -25,6 +25,7 @@ from harness.errors import EXIT_INTERRUPTED, EXIT_LAB, HarnessError
 
 __all__ = ["main"]
 
+_STDOUT = 1
 _EXIT_SIGPIPE = 141
 """What a shell reports for a program that SIGPIPE ended."""
 
@@ -63,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _reader_has_gone() -> bool:
     """Whether nobody reads standard output any more (a pager or `head` that has ended)."""
     waiting = select.poll()
-    waiting.register(sys.stdout.fileno(), 0)
+    waiting.register(_STDOUT, 0)
     if not any(event & select.POLLERR for _, event in waiting.poll(0)):
         return False
     # Or Python would complain once more when it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
     return True
 
 
