@@ -45,4 +45,4 @@ bench: images ## the benchmarks: where the seconds of a cold run go
 
 .PHONY: docs
 docs: setup ## regenerate the pages that are made from the code
-	$(BIN)/python -m harness.topology.reference docs/topology-reference.md
+	$(BIN)/python -m harness.topology.reference > docs/topology-reference.md

@@ -19,10 +19,15 @@ from harness.observe import LinkState, Snapshot
 from harness.observe.record import now_ns
 from harness.probe.backend import Runs, host_of
 
-# By its path: a busybox shell would take its own `ip`, which knows no JSON.
+# By its path, and one that knows JSON: a busybox shell would take its own `ip`.
 _SCRIPT = """
-for ip in /usr/bin/ip /usr/sbin/ip /bin/ip /sbin/ip; do [ -x "$ip" ] && break; done
-"$ip" -json address show || exit
+tool=ip
+IFS=:
+for directory in $PATH; do
+    "$directory/ip" -json link show dev lo >/dev/null 2>&1 && tool=$directory/ip && break
+done
+unset IFS
+"$tool" -json address show || exit
 echo
 for netdev in /sys/class/net/*; do
     name=${netdev##*/}

@@ -9,7 +9,7 @@
             lab.wait_primary("g1", "net1", "up")
         assert counts["inbound"].lost < 3000
 
-A verb that did not come to its wanted end raises StepFailed or DeadlineExceeded, which a
+A verb that did not come to its wanted end raises StepFailed, which a
 test can expect; a lab that broke raises LabError.
 
 Neighbours: ``harness.scenario`` has the verbs, ``harness.probe`` testinfra's questions.
@@ -94,7 +94,7 @@ class LabUnderTest:
         *,
         within: float = 60.0,
     ) -> None:
-        """Wait for a state of the pair's primary; DeadlineExceeded says what it was instead."""
+        """Wait for a state of the pair's primary; StepFailed says what it was instead."""
         self._pair(guest, standby)
         wanted = PrimaryIs(guest=guest, primary=standby, state=state)
         self.verbs.wait_primary(wanted, within=within)

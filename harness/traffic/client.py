@@ -15,8 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from harness import __version__
 from harness.errors import DeadlineExceeded, LabError
@@ -115,8 +116,13 @@ class _Program:
         finally:
             self.kill(grace=5.0)
 
-    def kill(self, grace: float = 0.0) -> None:
-        """End the process, at once or after ``grace`` seconds, and close the pipes."""
+    def kill(self, grace: float = 2.0) -> None:
+        """End the process and close the pipes: it has ``grace`` seconds to end by itself.
+
+        The end of its stdin tells it to. A signal reaches only what was started here, which
+        may be nsenter with the program as its child in the sandbox.
+        """
+        self._close(self._process.stdin)
         try:
             self._process.wait(grace)
         except subprocess.TimeoutExpired:
@@ -124,12 +130,15 @@ class _Program:
             self._process.wait(10)
         for thread in self._threads:
             thread.join(5)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+        # A pipe must not be closed under a thread that still reads from it.
+        if not any(thread.is_alive() for thread in self._threads):
+            self._close(self._process.stdout)
+            self._close(self._process.stderr)
+
+    def _close(self, pipe: IO[bytes] | None) -> None:
+        with suppress(BrokenPipeError):  # an order that nobody read any more
             if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:  # an order that nobody read any more
-                    continue
+                pipe.close()
 
     def _write(self, data: bytes) -> None:
         if self._process.stdin is None:

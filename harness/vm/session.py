@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClien
 from qemu.qmp.protocol import ConnectError, Runstate, StateError
 
 from harness.errors import QmpCommandError, VmError
+
+# What it logs as errors (a connection that ends) is told by our own errors, with more to them.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 EventCallback = Callable[[Mapping[str, Any]], None]
 

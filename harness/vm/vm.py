@@ -363,6 +363,6 @@ class Vm:
                 how = f"by signal {signal.Signals(-status).name}"
         return VmExited(
             f"{self.title}: QEMU ended {how} while {doing}",
-            hint=f"its whole output is in {self.log} on {self.machine.name}",
+            hint="its whole output, and the guest's console, are in logs/ of the run directory",
             evidence=self.log_tail(),
         )

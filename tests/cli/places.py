@@ -27,8 +27,15 @@ class Place:
     def enter(self, argv: Sequence[str]) -> list[str]:
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *argv]
 
+    @property
+    def temporary(self) -> Path:
+        """Where the commands make their temporary files."""
+        return self.folder / "tmp"
+
     def environment(self) -> dict[str, str]:
+        self.temporary.mkdir(exist_ok=True)
         return os.environ | {
+            "TMPDIR": str(self.temporary),
             "PYTHONPATH": str(ROOT),
             "HARNESS_RUNS": str(self.folder / "runs"),
             "PYTHONUNBUFFERED": "1",

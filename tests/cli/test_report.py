@@ -26,12 +26,16 @@ def copy(tmp_path: Path) -> Path:
     return shutil.copytree(RUN, tmp_path / "copy")
 
 
-def test_a_copy_is_judged_the_same_by_a_user_without_privileges(copy: Path) -> None:
-    recorded = (copy / "result.json").read_text(encoding="utf-8")
+def test_a_copy_is_judged_the_same_by_a_user_without_privileges(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = json.loads((copy / "result.json").read_text(encoding="utf-8"))
+    assert main(["report", str(RUN), "--json"]) == 0
+    by_root = json.loads(capsys.readouterr().out)
     for path in [copy, *copy.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     # In a user namespace that maps nobody: no privilege anywhere, and no file can be written,
-    # yet a checkout below /root can be read.
+    # yet a checkout in root's home can be read.
     program = (
         "import os, sys\n"
         "from harness.cli import main\n"
@@ -45,7 +49,10 @@ def test_a_copy_is_judged_the_same_by_a_user_without_privileges(copy: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr != "0\n"
-    assert json.loads(done.stdout) == json.loads(recorded)
+    result = json.loads(done.stdout)
+    assert result == by_root
+    for key in ("outcome", "findings", "netdevs", "migrations"):
+        assert result[key] == recorded[key]
 
 
 def test_the_text_and_the_timeline_name_what_happened(
@@ -111,13 +118,3 @@ def test_a_run_that_was_damaged_or_claims_otherwise_does_not_pass(
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     assert (out + err).strip()
-
-
-def test_a_reader_that_goes_away_is_no_error(copy: Path) -> None:
-    command = f"{sys.executable} -m harness.cli report {copy} --timeline | head -1"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")

@@ -278,6 +278,7 @@ def test_a_capture_that_was_killed_is_cut_off_and_not_an_empty_one(
     )
     sending.wait_flowing(10)
     os.kill(capture.pid, signal.SIGKILL)
+    os.kill(sending.pid, signal.SIGKILL)
     sending.kill()
     capture.kill()
     with pytest.raises(RecordError, match="did not come to its end"):
