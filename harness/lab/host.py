@@ -18,6 +18,7 @@ from harness.observe.record import now_ns
 from harness.plan.model import HostPlan, ImageRef, LinkPlan, Placement, TapPlan
 from harness.reach.links import NO_MAC
 from harness.reach.machine import Machine
+from harness.reach.wire import AgentRefused
 
 VM_DISKS = "/lab"
 """Where a host VM's init mounts the disks it was given."""
@@ -75,12 +76,13 @@ class LabHost:
     def wire(self) -> None:
         """Find the NICs, enable virtual functions, make the bridges."""
         links = self.machine.links
+        if any(nic.vfs for nic in self.plan.nics.values()):
+            self._load_drivers()
+        for nic_name in self.plan.nics:
+            self._ifnames[nic_name] = self._find_nic(nic_name)
+        self._must_be_free()
         for nic_name, nic in self.plan.nics.items():
-            if nic.vfs:
-                for module in ("igb", "vfio-pci"):
-                    self.machine.load_module(module)
-            ifname = self._find_nic(nic_name)
-            self._ifnames[nic_name] = ifname
+            ifname = self._ifnames[nic_name]
             links.set(ifname, up=True)
             if nic.vfs:
                 self._enable_vfs(nic_name, ifname, nic.vfs)
@@ -92,8 +94,38 @@ class LabHost:
                 links.set(self._ifnames[nic_name], master=name)
             links.set(name, up=True)
 
+    def _load_drivers(self) -> None:
+        # The NIC of a real machine is not an igb but what it is, and has its driver.
+        for module in ("vfio-pci",) if self.plan.kind == "ssh" else ("igb", "vfio-pci"):
+            try:
+                self.machine.load_module(module)
+            except AgentRefused as error:
+                reason = error.message.removeprefix(f"{self.name}: ")
+                raise LabError(
+                    f"{self.name}: cannot give virtual functions to guests: {reason}",
+                    hint=f"its kernel needs the module {module}, and root the right to load it",
+                ) from error
+
+    def _must_be_free(self) -> None:
+        """What a real machine has already stays its own: LabError rather than a takeover."""
+        there = {link.name: link for link in self.machine.links.all()}
+        for bridge in self.plan.bridges:
+            if self.bridge_ifname(bridge.name) in there:
+                raise LabError(
+                    f"{self.name}: cannot make bridge {bridge.name}: a netdev of that name is "
+                    "there",
+                    hint="give the topology's bridge another name",
+                )
+            for nic in bridge.nics:
+                ifname = self._ifnames[nic]
+                if (master := there[ifname].master) is not None:
+                    raise LabError(
+                        f"{self.name}: NIC {nic} ({ifname}) is a port of {master} already",
+                        hint="a lab takes only NICs that nobody uses",
+                    )
+
     def bridge_ifname(self, bridge: str) -> str:
-        """The netdev of a bridge: the topology's name, which an ssh host may hold already."""
+        """The netdev of a bridge: the topology's name."""
         return bridge
 
     def nic_ifname(self, nic: str) -> str:
@@ -122,6 +154,12 @@ class LabHost:
         if found is None or found.pci is None:
             raise LabError(f"{self.name}: {ifname} is not a PCI device; it has no VFs")
         vfs = self.machine.pci.enable_vfs(found.pci, count)
+        if self.machine.pci.get(vfs[0]).iommu_group is None:
+            raise LabError(
+                f"{self.name}: the virtual functions of {ifname} have no IOMMU group",
+                hint="vfio-pci needs an IOMMU: switch it on in the firmware, and in the kernel "
+                "(intel_iommu=on)",
+            )
         self.pfs[nic_name] = PhysicalFunction(ifname, found.pci, vfs)
         self.note("vfs-enabled", found.pci, vfs=" ".join(vfs))
 
@@ -143,10 +181,12 @@ class LabHost:
             for vf in placement.vfs:
                 pf = self.pfs[vf.host_nic]
                 pci = pf.vfs[vf.index]
-                self.machine.links.set_vf_mac(pf.ifname, vf.index, vf.mac)
-                self.note("vf-mac-set", pci, mac=vf.mac)
+                # In this order, so that it is undone in the other: a driver that gets its
+                # function back reads its own address, and not the guest's.
                 device = self.machine.pci.bind_vfio(pci)
                 self.note("vf-bound", pci, iommu_group=device.iommu_group or "none")
+                self.machine.links.set_vf_mac(pf.ifname, vf.index, vf.mac)
+                self.note("vf-mac-set", pci, mac=vf.mac)
                 tokens[f"vf:{vf.nic}"] = pci
         return tokens
 
@@ -157,9 +197,9 @@ class LabHost:
                 self.machine.links.delete(tap.ifname)
             for vf in placement.vfs:
                 pf = self.pfs[vf.host_nic]
-                self.machine.pci.release_vfio(pf.vfs[vf.index])
                 self.machine.links.set_vf_mac(pf.ifname, vf.index, NO_MAC)
                 self.note("vf-mac-cleared", pf.vfs[vf.index])
+                self.machine.pci.release_vfio(pf.vfs[vf.index])
 
     def _make_tap(self, tap: TapPlan) -> None:
         links = self.machine.links

@@ -21,9 +21,10 @@ from harness.errors import CleanupError, HarnessError, InputError, Interrupted, 
 from harness.lab.accelerator import Trial, choose, remembered
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
+from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
-from harness.lab.sshhost import boot_host, copy_images, make_key, reach_host
+from harness.lab.sshhost import LabKey, boot_host, make_key, reach_host
 from harness.lab.walk import walk
 from harness.observe import Accelerator, FactLog
 from harness.observe.record import now_ns
@@ -84,6 +85,11 @@ class Lab:
     @property
     def state(self) -> LabState:
         return self._state
+
+    @property
+    def key(self) -> LabKey:
+        """The key with which this lab, and nobody else, gets into the VMs that it boots."""
+        return self._key
 
     def __enter__(self) -> Lab:
         return self
@@ -217,20 +223,18 @@ class Lab:
 
     def _reach(self, name: str) -> None:
         plan = self.plan.hosts[name]
-        machine: Machine
         if plan.kind == "netns":
             local = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
             self._later(name, local.close)
             self._plug(name, local)
-            machine = local
-        else:
-            machine = reach_host(plan, self.sandbox, self._key, self.local, self.host_vms.get(name))
-            # A host VM goes with its QEMU; a real machine has to be left as it was found.
-            if plan.kind == "ssh":
-                self._later(name, machine.close)
+            self.hosts[name] = LabHost(plan, local, self.facts.add)
+            return
+        machine = reach_host(plan, self.sandbox, self._key, self.local, self.host_vms.get(name))
         self.hosts[name] = LabHost(plan, machine, self.facts.add)
+        # A host VM goes with its QEMU; a real machine has to be left as it was found.
         if plan.kind == "ssh":
-            copy_images(plan, self.hosts[name], self.images)
+            self._later(name, machine.close)
+            copy_images(machine, self.hosts[name], self.images, self.progress.say)
 
     def _accelerator(self, name: str) -> None:
         host = self.hosts[name]

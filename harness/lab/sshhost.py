@@ -1,7 +1,8 @@
 """Hosts that are reached by ssh: VMs that the lab boots, and real machines.
 
 A booted VM *is* an ssh host: after ``boot_host`` nothing in the lab treats the two
-differently, except that a VM mounts its images from disks and a real machine gets copies.
+differently, except that a VM mounts its images from disks and a real machine gets copies
+(``imagecopy``).
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import base64
 import os
 import socket
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from harness.errors import HarnessError, LabError
-from harness.lab.host import LabHost
+from harness.errors import HarnessError, LabError, ReachError
 from harness.lab.images import LabImages
 from harness.observe import FactLog, HostEvent
 from harness.observe.record import now_ns
@@ -37,6 +35,9 @@ from harness.vm import Vm
 _BOOT_S = 60.0
 _REACH_S = 180.0
 """A host VM answers after 7 s on an idle machine of two cores; this is for busy ones."""
+
+_ANSWER_S = 30.0
+"""A real machine is up already; this is for one that is busy, or far away."""
 
 _AWAIT_READY = "until [ -e /run/lab/ready ]; do sleep 0.05; done"
 
@@ -103,13 +104,9 @@ def reach_host(
     plan: HostPlan, sandbox: Sandbox, key: LabKey, local: NamespaceMachine, vm: Vm | None
 ) -> SshMachine:
     """Connect to a host; of a VM, wait until its init has loaded drivers and mounted disks."""
-    deadline = Deadline(_REACH_S)
     if vm is None:
-        if plan.ssh is None:
-            raise LabError(f"{plan.name}: has no ssh address")
-        access = plan.ssh
-        target = SshTarget(access.address, Path(access.key), access.user, access.port)
-        return SshMachine(plan.name, target, deadline, become_root=access.user != "root")
+        return _reach_real(plan)
+    deadline = Deadline(_REACH_S)
     if plan.management_address is None:
         raise LabError(f"{plan.name}: has no address on the management network")
     address = plan.management_address
@@ -136,18 +133,21 @@ def reach_host(
     return machine
 
 
-def copy_images(plan: HostPlan, host: LabHost, images: LabImages) -> None:
-    """Put what the guests need on a real machine, below the agent's scratch directory."""
-    machine = host.machine
-    for ref in plan.carried:
-        target = f"{machine.scratch}/{ref.serial}"
-        machine.make_directory(target)
-        with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
-            with tarfile.open(fileobj=archive, mode="w") as tar:
-                for path in images.payload(ref):
-                    tar.add(path, arcname=path.name)
-            archive.flush()
-            machine.put(Path(archive.name), f"{target}.tar")
-        machine.run(["tar", "-C", target, "-xf", f"{target}.tar"], timeout=300)
-        machine.remove(f"{target}.tar")
-        host.image_copied(ref, target)
+def _reach_real(plan: HostPlan) -> SshMachine:
+    """Connect to a machine that is there, as root: by itself, or by sudo without a password."""
+    if plan.ssh is None:
+        raise LabError(f"{plan.name}: has no ssh address")
+    access = plan.ssh
+    known = Path(access.known_hosts) if access.known_hosts else None
+    target = SshTarget(access.address, Path(access.key), access.user, access.port, known)
+    other = access.user != "root"
+    try:
+        return SshMachine(plan.name, target, Deadline(_ANSWER_S), become_root=other, booting=False)
+    except ReachError as error:
+        refusal = [line for line in error.evidence if line.startswith("sudo:")]
+        if other and refusal:
+            raise ReachError(
+                f"{plan.name}: cannot become root: {refusal[-1]}",
+                hint=f"allow {access.user} to use sudo there without a password",
+            ) from error
+        raise

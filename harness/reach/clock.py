@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import ReachError
+from harness.errors import DeadlineExceeded, ReachError
 
 ClockName = Literal["monotonic", "realtime"]
 
@@ -112,7 +112,7 @@ class MachineClock:
         while not self._stop.wait(interval_s):
             try:
                 self.sample()
-            except ReachError:
+            except (ReachError, DeadlineExceeded):
                 return  # the connection is lost; those who need it are told so
 
 

@@ -219,6 +219,11 @@ def _completed(
                      errors.decode(errors="replace"))  # fmt: skip
 
 
+def _lost(error: Exception) -> ConnectionError:
+    """What a file says where paramiko says that the connection has ended (no OSErrors)."""
+    return ConnectionError(str(error) or "the ssh connection has ended")
+
+
 class _ChannelReader(io.RawIOBase):
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
@@ -240,13 +245,20 @@ class _ChannelWriter(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self._channel.sendall(data)
+        try:
+            self._channel.sendall(data)
+        except (EOFError, paramiko.SSHException) as error:
+            raise _lost(error) from error
         return len(data)
 
     def close(self) -> None:
         if not self.closed:
-            self._channel.shutdown_write()
-        super().close()
+            try:
+                self._channel.shutdown_write()
+            except (EOFError, paramiko.SSHException) as error:
+                raise _lost(error) from error
+            finally:
+                super().close()
 
 
 def _zipped(package: str) -> bytes:

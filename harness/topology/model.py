@@ -339,6 +339,11 @@ class SshAccess(Part):
         min_length=1, description="path of the private key, relative to the topology file"
     )
     port: Whole = Field(22, ge=1, le=65535, description="TCP port of its ssh server")
+    known_hosts: Annotated[str, AfterValidator(_beside_file)] | None = Field(
+        None,
+        description="file with its host key, which must then match, relative to the topology "
+        "file; any host key is accepted when absent",
+    )
     migration_address: str | None = Field(
         None, description="address the other hosts reach it at; `address` when absent"
     )

@@ -9,7 +9,6 @@ machine that has an address.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
 import threading
@@ -22,8 +21,10 @@ from harness.lab import Lab, LabImages, Progress
 from harness.observe import FactLog
 from harness.plan import make_plan
 from harness.plan.model import Plan
+from harness.reach.deadline import Deadline
 from harness.reach.machine import Machine
 from harness.reach.sandbox import Sandbox
+from harness.reach.ssh import SshTarget
 from harness.topology import load
 
 MACHINE = """\
@@ -43,15 +44,97 @@ guests:
 """
 """A topology has a guest; this one is never started."""
 
+LAB = """\
+hosts:
+  metal:
+    kind: ssh
+    ssh: {{address: 127.0.0.1, port: {port}, user: {user}, key: {key}}}
+    nics:
+      pf: {{model: igb, ifname: {pf}, vfs: 2}}
+    bridges: {{br0: [pf]}}
+guests:
+  g1:
+    host: metal
+    memory: 256M
+    nics:
+      net1:
+        model: virtio-net-pci
+        bridge: br0
+        mac: "52:54:00:6f:55:cc"
+        failover: on
+        address: 10.77.0.2/24
+      hostdev0: {{model: vfio-pci, vf: pf, failover_pair_id: net1}}
+"""
+
+
+_DRIVERS = """\
+cd /sys/bus/pci/devices
+for device in *; do
+    driver=$(readlink $device/driver)
+    echo $device ${driver##*/}
+done
+"""
+
 
 @dataclass(frozen=True)
-class Place:
+class Found:
+    """How a machine is found: what a lab has to leave as it was."""
+
+    netdevs: dict[str, tuple[str, bool, str | None, int]]
+    """Name -> MAC address, up, master, MTU."""
+    vfs: str
+    drivers: dict[str, str]
+    """Of every PCI device."""
+    temporary: tuple[str, ...]
+    devices: tuple[str, ...]
+    """What is in /dev/vfio: one for each group that has been given away."""
+    processes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StandIn:
     """Where the machine is, and who looks at it: ``eye`` is a session of its own."""
 
     port: int
     key: Path
-    lab: Lab
     eye: Machine
+    pf: str
+    """The netdev of its SR-IOV NIC."""
+    pci: str
+    """The PCI address of that NIC."""
+
+    @property
+    def target(self) -> SshTarget:
+        return SshTarget("127.0.0.1", self.key, port=self.port)
+
+    def found(self) -> Found:
+        """How the machine is now."""
+        eye = self.eye
+        drivers = eye.run(["sh", "-c", _DRIVERS]).stdout.splitlines()
+        said = eye.run(["ps", "-wweo", "args="]).stdout.splitlines()
+        return Found(
+            {one.name: (one.mac, one.up, one.master, one.mtu) for one in eye.links.all()},
+            eye.read_text(f"/sys/bus/pci/devices/{self.pci}/sriov_numvfs").strip(),
+            {pci: driver for pci, _, driver in (line.partition(" ") for line in drivers)},
+            eye.list_directory("/tmp"),
+            eye.list_directory("/dev/vfio"),
+            # Kernel threads stand in brackets; they come and go as they like.
+            tuple(sorted(line for line in said if line[:1] != "[" and line[:3] != "ps ")),
+        )
+
+    def await_found(self, former: Found, deadline: Deadline) -> None:
+        """Wait until the machine is as it was."""
+        pause = threading.Event()
+        while (now := self.found()) != former:
+            deadline.raise_if_expired("the machine as it was found", f"{now}, not {former}")
+            pause.wait(0.1)
+
+    def topology(self, place: Path, **changes: str) -> Path:
+        """The file of ``LAB`` for this machine, in ``place``; ``changes`` to its words."""
+        words = {"port": str(self.port), "user": "root", "key": str(self.key), "pf": self.pf}
+        path = place / "metal.yaml"
+        path.write_text(LAB.format_map({**words, **changes}))
+        return path
 
 
 def up_to(plan: Plan, last: str) -> Plan:
@@ -103,31 +186,38 @@ def _carry(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def booted(place: Path) -> Iterator[Place]:
+def lab_of(topology: Path, place: Path, *, last: str = "") -> Iterator[Lab]:
+    """A lab that is not up yet, down at the end; with ``last`` it goes up to that step only."""
+    plan = make_plan(load(topology))
+    progress = Progress(sys.stderr)
+    with contextlib.closing(FactLog(place / f"{topology.stem}.jsonl")) as facts:
+        lab = Lab(
+            up_to(plan, last) if last else plan,
+            LabImages(Store(), progress.say),
+            facts,
+            logs=place / "logs",
+            progress=progress,
+            name=topology.stem,
+        )
+        with lab:
+            yield lab
+
+
+@contextlib.contextmanager
+def booted(place: Path) -> Iterator[StandIn]:
     """The machine, up; ``place`` is a directory for its files here."""
     topology = place / "machine.yaml"
     topology.write_text(MACHINE)
-    plan = up_to(make_plan(load(topology)), "reach machine")
-    facts = FactLog(place / "facts.jsonl")
-    progress = Progress(sys.stderr)
-    images = LabImages(Store(), progress.say)
-    with contextlib.ExitStack() as ending:
-        ending.callback(facts.close)
-        lab = Lab(plan, images, facts, logs=place / "logs", progress=progress, name="machine")
-        ending.enter_context(lab)
+    with lab_of(topology, place, last="reach machine") as lab:
         lab.up()
-        address = plan.hosts["machine"].management_address or ""
+        address = lab.plan.hosts["machine"].management_address or ""
         relay = Relay(lab.sandbox, address, 22)
-        ending.callback(relay.close)
-        key = place / "key"
-        key.touch(0o600)
-        key.write_bytes(lab._key.path.read_bytes())
-        yield Place(relay.port, key, lab, lab.hosts["machine"].machine)
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as made, booted(Path(made)) as where:
-        print(where.port, where.key, os.getpid(), flush=True)
-        sys.stdin.readline()
+        try:
+            key = place / "key"
+            key.touch(0o600)
+            key.write_bytes(lab.key.path.read_bytes())
+            eye = lab.hosts["machine"].machine
+            (pci,) = (one for one in eye.list_directory("/sys/bus/pci/drivers/igb") if ":" in one)
+            yield StandIn(relay.port, key, eye, eye.links.find(pci=pci).name, pci)
+        finally:
+            relay.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -213,3 +215,59 @@ def test_the_connection_can_be_dialled_from_within_a_namespace(config: Sshd) -> 
             # the python3 there may lack pyroute2: then ours was sent along
             machine.links.create_bridge("br0")
             assert machine.links.get("br0") is not None
+
+
+def test_files_travel_as_root_and_say_why_they_cannot(machine: SshMachine, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_text("text")
+    with pytest.raises(CommandFailed, match=r"real: .*ended with status [12]") as caught:
+        machine.put(source, f"{machine.scratch}/no/such/directory")
+    assert "no/such/directory" in caught.value.evidence[-1]
+    with pytest.raises(CommandFailed, match=r"real: `cat -- /no/such/file` ended with status 1"):
+        machine.get("/no/such/file", tmp_path / "back")
+
+
+def test_a_command_that_is_fed_may_end_before_its_input(machine: SshMachine) -> None:
+    def endless(into: IO[bytes]) -> None:
+        while True:
+            into.write(bytes(1 << 16))
+
+    limit = Deadline(20)
+    with pytest.raises(CommandFailed, match="ended with status 3") as caught:
+        machine.pour(["sh", "-c", "head -c 1000 > /dev/null; echo full >&2; exit 3"], endless)
+    assert caught.value.evidence == ("full",)
+    assert not limit.expired
+
+
+def test_a_machine_that_is_up_is_asked_once(config: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    limit = Deadline(5)
+    with pytest.raises(ReachError, match=r"real: no ssh connection to root@127\.0\.0\.1:\d+: "):
+        SshMachine("real", replace(config.target, port=port), Deadline(60), booting=False)
+    assert not limit.expired
+
+
+def test_a_connection_that_ends_is_told_by_our_errors_alone(
+    sshd: Sshd, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # a process of its own: pytest's handlers would take what is logged
+    program = (
+        "import sys, threading\n"
+        "from pathlib import Path\n"
+        "from harness.errors import ReachError\n"
+        "from harness.reach.deadline import Deadline\n"
+        "from harness.reach.ssh import SshMachine, SshTarget\n"
+        "target = SshTarget('127.0.0.1', Path(sys.argv[1]), port=int(sys.argv[2]))\n"
+        "machine = SshMachine('real', target, Deadline(20))\n"
+        "machine._client.get_transport().sock.close()\n"
+        "try:\n"
+        "    machine.run(['true'])\n"
+        "except ReachError:\n"
+        "    machine.wire.join(Deadline(5))\n"
+        "    print('told')\n"
+    )
+    argv = [sys.executable, "-c", program, str(sshd.target.key), str(sshd.target.port)]
+    subprocess.run(argv, check=True, timeout=30)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("told\n", "")

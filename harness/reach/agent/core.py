@@ -90,6 +90,11 @@ class Agent:
             raise
         return True
 
+    @property
+    def closing(self) -> bool:
+        """Whether everything is being undone."""
+        return self._closing
+
     def owns(self, key: str) -> bool:
         """Whether ``key`` was made here and will be undone."""
         with self._undo_lock:
@@ -247,6 +252,8 @@ def main() -> None:
     if hasattr(os, "setsid") and os.getsid(0) != os.getpid():
         with contextlib.suppress(PermissionError):
             os.setsid()
+    # Where root came by sudo, the search path may be that of a user: modprobe is not on it.
+    os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     agent = Agent(sys.stdout.buffer)
     signal.signal(signal.SIGTERM, lambda _number, _frame: agent.stop())
     # Anything that prints must not land between the protocol's lines.

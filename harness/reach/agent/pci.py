@@ -182,6 +182,8 @@ def bus_master_watch(
                     agent.event("bus-master-lost", handle=handle, problem=str(error), at_ns=_now())
                     return
                 seen = _now()
+                if agent.closing:
+                    return  # QEMU is being killed, and what an action would set, undone
                 if now_on != on:
                     on = now_on
                     done = [_act(agent, action) for action in actions[on]]
