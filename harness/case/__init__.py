@@ -8,15 +8,18 @@ What it is not: nothing here acts or judges. Neighbours: imports ``document`` an
 """
 
 from harness.case.events import EventName
-from harness.case.expect import ABSENT, Expect, PairShape, StreamBounds
+from harness.case.expect import ABSENT, Expect, PairShape, StreamBound, StreamBounds
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
 from harness.case.model import Flow, Scalar, Stream
 from harness.case.parameters import parse_settings
+from harness.case.phases import GLOSSARY, PHASES, PhaseName
 from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Step, Wait
-from harness.case.values import Bound
+from harness.case.values import Bound, TimeBound
 
 __all__ = [
     "ABSENT",
+    "GLOSSARY",
+    "PHASES",
     "Bound",
     "BoundCase",
     "Case",
@@ -27,11 +30,14 @@ __all__ = [
     "Migrate",
     "PairShape",
     "Pause",
+    "PhaseName",
     "PrimaryIs",
     "Scalar",
     "Step",
     "Stream",
+    "StreamBound",
     "StreamBounds",
+    "TimeBound",
     "Wait",
     "bind",
     "case_schema",

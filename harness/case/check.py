@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from harness.case.model import CaseFile
+from harness.case.phases import PHASES
 from harness.case.steps import Reference
 from harness.document import Document, Path, suggestion
 from harness.errors import Problem
@@ -49,8 +50,35 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
                 "the loss of the last packets could not be told: raise `after`",
                 key=True,
             )
+    yield from _steps_in_order(document, case)
     if not any(step.migrate for step in case.steps):
         yield from _without_migration(document, case)
+
+
+def _steps_in_order(document: Document, case: CaseFile) -> Iterator[Problem]:
+    """A step named in an order is there, and comes in a migration."""
+    first = next((n for n, step in enumerate(case.steps, 1) if step.migrate), len(case.steps) + 1)
+    verbs = [step.verb for step in case.steps[first - 1 :]]
+    for number, chain in enumerate(case.expect.order):
+        for event in chain:
+            wanted = event.step_number
+            path: Path = ("expect", "order", number)
+            if wanted is not None and wanted > len(case.steps):
+                yield document.problem(
+                    path, f"'{event}': the case has {len(case.steps)} steps, not {wanted}"
+                )
+            elif wanted is not None and wanted < first:
+                yield document.problem(
+                    path,
+                    f"'{event}': comes before the first migration",
+                    "an order is judged from each migration's begin to the next one's",
+                )
+            elif event.side == "step" and wanted is None and event.step not in verbs:
+                yield document.problem(
+                    path,
+                    f"'{event}': no step from the first migration on is a '{event.step}'",
+                    suggestion(event.step, dict.fromkeys(verbs), none="there is none"),
+                )
 
 
 def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
@@ -64,6 +92,15 @@ def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
             hint,
             key=True,
         )
+    for name, bounds in case.expect.streams.items():
+        for bound in bounds.bounds():
+            if bound.scope in PHASES:
+                yield document.problem(
+                    ("expect", "streams", name, *bound.path),
+                    f"no step migrates a guest, so there is no phase `{bound.scope}`",
+                    hint,
+                    key=True,
+                )
     for number in range(len(case.expect.order)):
         yield document.problem(
             ("expect", "order", number),

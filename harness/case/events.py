@@ -7,7 +7,11 @@
     source active                        a MIGRATION event, by its status word
     guest [STANDBY] primary removed      a netlink event of the pair's primary, standby or
                                          failover (master); STANDBY where a guest has several
+    guest primary changed                any other netlink message about it
+    guest failover address-added         its addresses became more, or others (also -removed)
+    guest primary carrier-on             its carrier came (also carrier-off)
     host alpha vf-mac-cleared [DEVICE]   something the lab did, or saw, on a host
+    step 2 begin, step wait end          a step of the case, by its number or its verb
 
 Neighbours: ``expect`` holds these; ``harness.verdict.order`` finds the facts they name.
 """
@@ -18,6 +22,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.case.steps import Step
 from harness.document import nearest
 
 MIGRATION_STATUSES = (
@@ -41,12 +46,19 @@ MIGRATION_STATUSES = (
 
 QMP_EVENTS = (
     "ACPI_DEVICE_OST",
+    "BALLOON_CHANGE",
+    "BLOCK_IO_ERROR",
     "DEVICE_DELETED",
     "DEVICE_UNPLUG_GUEST_ERROR",
     "FAILOVER_NEGOTIATED",
     "GUEST_CRASHLOADED",
     "GUEST_PANICKED",
+    "MEMORY_FAILURE",
     "MIGRATION_PASS",
+    "NETDEV_STREAM_CONNECTED",
+    "NETDEV_STREAM_DISCONNECTED",
+    "NETDEV_VHOST_USER_CONNECTED",
+    "NETDEV_VHOST_USER_DISCONNECTED",
     "NIC_RX_FILTER_CHANGED",
     "POWERDOWN",
     "RESET",
@@ -56,26 +68,50 @@ QMP_EVENTS = (
     "STOP",
     "SUSPEND",
     "UNPLUG_PRIMARY",
+    "VFIO_MIGRATION",
     "VSERPORT_CHANGE",
     "WAKEUP",
+    "WATCHDOG",
 )
 
-LINK_EVENTS = ("added", "removed", "enslaved", "released", "up", "down")
+LINK_EVENTS = (
+    "added",
+    "removed",
+    "enslaved",
+    "released",
+    "up",
+    "down",
+    "changed",
+    "address-added",
+    "address-removed",
+    "carrier-on",
+    "carrier-off",
+)
+"""Those that a fact names itself, then those that follow from two messages in a row."""
+
+STEP_MOMENTS = ("begin", "end")
 ROLES = ("primary", "standby", "failover")
-_SIDES = ("source", "destination", "guest", "host")
+_SIDES = ("source", "destination", "guest", "host", "step")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class EventName:
-    """One named event. ``what`` is a QMP event, a MIGRATION status, a link or a host event."""
+    """One named event. ``what`` is a QMP event, a MIGRATION status, a link or a host event, or
+    `begin` or `end` of the ``step`` (its number from 1, or its verb)."""
 
-    side: Literal["source", "destination", "guest", "host"]
+    side: Literal["source", "destination", "guest", "host", "step"]
     what: str
     role: Literal["primary", "standby", "failover", ""] = ""
     standby: str = ""
     host: str = ""
     device: str = ""
+    step: str = ""
+
+    @property
+    def step_number(self) -> int | None:
+        """The number of the step that is meant; None for a verb or no step at all."""
+        return int(self.step) if self.step.isdecimal() else None
 
     @property
     def is_status(self) -> bool:
@@ -83,7 +119,7 @@ class EventName:
         return self.side in ("source", "destination") and self.what in MIGRATION_STATUSES
 
     def __str__(self) -> str:
-        parts = (self.side, self.host, self.standby, self.role, self.what, self.device)
+        parts = (self.side, self.host, self.standby, self.role, self.step, self.what, self.device)
         return " ".join(part for part in parts if part)
 
 
@@ -99,12 +135,14 @@ def parse_event(text: object) -> EventName:
     if not isinstance(text, str) or not text.strip():
         raise ValueError("an event is named like `source STOP` or `guest primary removed`")
     words = text.split()
+    if words[0] == "step":
+        return _step_event(text, words[1:])
     if bad := [word for word in words if not _WORD.fullmatch(word)]:
         raise ValueError(f"'{bad[0]}' in '{text}' is not a word of an event's name")
     side, rest = words[0], words[1:]
     if side not in _SIDES:
         raise ValueError(
-            f"'{text}': an event starts with source, destination, guest or host"
+            f"'{text}': an event starts with source, destination, guest, host or step"
             + _nearest(side, _SIDES)
         )
     if side == "guest":
@@ -124,6 +162,25 @@ def parse_event(text: object) -> EventName:
             + _nearest(what, QMP_EVENTS + MIGRATION_STATUSES)
         )
     return EventName("source" if side == "source" else "destination", what, device=device)
+
+
+def _step_event(text: str, rest: list[str]) -> EventName:
+    if len(rest) != 2 or rest[1] not in STEP_MOMENTS:
+        raise ValueError(f"'{text}': wanted `step NUMBER begin` or `step VERB end`")
+    step, what = rest
+    verbs = tuple(Step.model_fields)
+    if step.isdecimal():
+        if not int(step):
+            raise ValueError(f"'{text}': steps count from 1")
+        step = str(int(step))
+    elif step not in verbs:
+        raise ValueError(
+            f"'{text}': '{step}' is neither the number of a step nor a verb"
+            + _nearest(step, verbs)
+            + ": "
+            + ", ".join(verbs)
+        )
+    return EventName("step", what, step=step)
 
 
 def _link_event(text: str, rest: list[str]) -> EventName:

@@ -10,13 +10,15 @@ Neighbours: ``harness.verdict`` judges these; ``check`` follows their references
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from harness.case.events import EventName, parse_chain
+from harness.case.phases import GLOSSARY, PHASES
 from harness.case.steps import Reference
-from harness.case.values import BoundText, Part
+from harness.case.values import Bound, BoundText, Part, TimeBound, TimeBoundText
 
 ABSENT = "absent"
 
@@ -72,22 +74,119 @@ class Netdevs(Part):
         yield "end", self.end
 
 
-class StreamBounds(Part):
-    """Bounds on one stream's counts; a metric left out is shown, not judged."""
+class PhaseCounts(Part):
+    """Bounds on a count: over the whole run (``total``) and by phase.
 
-    lost: BoundText | None = Field(
+    A phase holds what was *sent* in it, over all migrations of the case.
+    """
+
+    total: BoundText | None = Field(None, description="over the whole run")
+    before: BoundText | None = Field(None, description=GLOSSARY["before"])
+    unplug: BoundText | None = Field(None, description=GLOSSARY["unplug"])
+    precopy: BoundText | None = Field(None, description=GLOSSARY["precopy"])
+    stop_and_copy: BoundText | None = Field(
+        None, alias="stop-and-copy", description=GLOSSARY["stop-and-copy"]
+    )
+    return_: BoundText | None = Field(None, alias="return", description=GLOSSARY["return"])
+    after: BoundText | None = Field(None, description=GLOSSARY["after"])
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PhaseCounts:
+        return _some(self)
+
+
+class PhaseTimes(Part):
+    """Bounds on a length of time: over the whole run (``total``) and by phase."""
+
+    total: TimeBoundText | None = Field(None, description="over the whole run")
+    before: TimeBoundText | None = Field(None, description=GLOSSARY["before"])
+    unplug: TimeBoundText | None = Field(None, description=GLOSSARY["unplug"])
+    precopy: TimeBoundText | None = Field(None, description=GLOSSARY["precopy"])
+    stop_and_copy: TimeBoundText | None = Field(
+        None, alias="stop-and-copy", description=GLOSSARY["stop-and-copy"]
+    )
+    return_: TimeBoundText | None = Field(None, alias="return", description=GLOSSARY["return"])
+    after: TimeBoundText | None = Field(None, description=GLOSSARY["after"])
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PhaseTimes:
+        return _some(self)
+
+
+class DelayBounds(PhaseTimes):
+    """Bounds on the delay variation: ``total`` is its 99.9th percentile, ``max`` the largest.
+
+    In a phase, the largest of the packets sent in it.
+    """
+
+    max: TimeBoundText | None = Field(None, description="the largest of the whole run")
+
+
+P = TypeVar("P", bound=Part)
+
+
+def _some(part: P) -> P:
+    if all(getattr(part, name) is None for name in type(part).model_fields):
+        raise ValueError("says nothing: give `total` or a phase: " + ", ".join(PHASES))
+    return part
+
+
+class StreamBounds(Part):
+    """Bounds on one stream; a metric left out is shown, not judged.
+
+    Each is one bound for the whole run, or a mapping with ``total`` and phases.
+    """
+
+    lost: BoundText | PhaseCounts | None = Field(
         None, description="no intact copy within the waiting time (RFC 7680)"
     )
-    reordered: BoundText | None = Field(
+    reordered: BoundText | PhaseCounts | None = Field(
         None, description="first copies that came after a later packet (RFC 4737)"
     )
-    duplicates: BoundText | None = Field(None, description="extra copies (RFC 5560)")
+    duplicates: BoundText | PhaseCounts | None = Field(None, description="extra copies (RFC 5560)")
+    interruption: TimeBoundText | PhaseTimes | None = Field(
+        None,
+        description="the longest time without an arrival, less one period (RFC 6412)",
+    )
+    delay_variation: TimeBoundText | DelayBounds | None = Field(
+        None,
+        description="delay above the smallest delay (PDV, RFC 5481): its 99.9th percentile",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> StreamBounds:
-        if self.lost is None and self.reordered is None and self.duplicates is None:
-            raise ValueError("says nothing: give lost, reordered or duplicates")
+        if all(getattr(self, name) is None for name in type(self).model_fields):
+            raise ValueError("says nothing: give " + ", ".join(type(self).model_fields))
         return self
+
+    def bounds(self) -> Iterator[StreamBound]:
+        """Every single bound, in the order of the vocabulary."""
+        for metric in type(self).model_fields:
+            given = getattr(self, metric)
+            if isinstance(given, Bound | TimeBound):
+                yield StreamBound(metric, "total", given, (metric,))
+            elif given is not None:
+                for name, info in type(given).model_fields.items():
+                    scope = info.alias or name
+                    if (bound := getattr(given, name)) is not None:
+                        yield StreamBound(metric, scope, bound, (metric, scope))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBound:
+    """One bound on a stream. ``scope`` is ``total``, ``max`` or the name of a phase;
+    ``path`` leads to it from the stream's bounds."""
+
+    metric: str
+    scope: str
+    bound: Bound | TimeBound
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = {"total": "", "max": " (largest)"}.get(self.scope, f" in {self.scope}")
+        if self.metric == "delay_variation" and self.scope == "total":
+            where = " (99.9th percentile)"
+        return f"{self.metric}{where} {self.bound}"
 
 
 Chain = Annotated[

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*s")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_TIME_BOUND = re.compile(r"(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(us|ms|s|min)")
 _BOUND = re.compile(r"(<=|>=|==|<|>)?\s*(\d+(?:\.\d+)?)\s*(%)?")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
@@ -53,12 +54,43 @@ class Bound:
 
     def holds(self, count: int, of: int) -> bool:
         """Whether ``count`` (of ``of`` packets sent, more than 0) is within the bound."""
-        return _COMPARE[self.op](count / of if self.share else count, self.value)
+        return self.meets(count / of if self.share else count)
+
+    def meets(self, value: float) -> bool:
+        """Whether a count, or with ``share`` a ratio, is within the bound."""
+        return _COMPARE[self.op](value, self.value)
 
     def __str__(self) -> str:
         if self.share:
             return f"{self.op} {self.value * 100:g}%"
         return f"{self.op} {self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBound:
+    """A comparison with a length of time (``<= 300ms``); ``value_ns`` in nanoseconds."""
+
+    op: Literal["<=", ">=", "<", ">"]
+    value_ns: int
+    text: str
+
+    def holds(self, value_ns: float) -> bool:
+        """Whether a length of time (``math.inf`` for one without a known end) is within."""
+        return _COMPARE[self.op](value_ns, self.value_ns)
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.text}"
+
+
+def parse_time_bound(value: object) -> TimeBound:
+    """A ``TimeBound`` from ``"<= 300ms"``; the comparison and the unit are required."""
+    if isinstance(value, TimeBound):
+        return value
+    if isinstance(value, str) and (match := _TIME_BOUND.fullmatch(value.strip())):
+        op, number, unit = match.groups()
+        value_ns = round(float(number) * _SECONDS[unit] * 1e9)
+        return TimeBound(op, value_ns, number + unit)  # type: ignore[arg-type]  # one of those
+    raise ValueError('a bound on a time is a comparison and a time with its unit: "<= 300ms"')
 
 
 def parse_bound(value: object) -> Bound:
@@ -113,6 +145,17 @@ BoundText = Annotated[
                 {"type": "string", "pattern": r"^\s*(<=|>=|==|<|>)?\s*\d+(\.\d+)?\s*%?\s*$"},
             ],
             "examples": [0, "<= 200", "<= 0.5%"],
+        }
+    ),
+]
+TimeBoundText = Annotated[
+    TimeBound,
+    BeforeValidator(parse_time_bound),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*(<=|>=|<|>)\s*\d+(\.\d+)?\s*(us|ms|s|min)\s*$",
+            "examples": ["<= 300ms"],
         }
     ),
 ]

@@ -59,17 +59,28 @@ def reordering(matched: Matched) -> Reordering:
 def _degrees(order: Ints, reordered: Bools) -> Ints:
     """For each reordered packet, how many right before it have larger numbers.
 
-    A stack of the places that can still be the nearest smaller one keeps this linear.
+    A stack of the places that can still be the nearest smaller one keeps this linear. Where
+    all numbers before a place are smaller than all from it on, the stack starts anew; a
+    packet between two such places was not overtaken and overtook none, and is left out.
     """
     if not reordered.any():
         return np.empty(0, dtype=np.int64)
+    lowest = np.minimum.accumulate(order[::-1])[::-1]
+    begins = np.concatenate(([True], np.maximum.accumulate(order)[:-1] < lowest[1:]))
+    mixed = np.flatnonzero(~(begins & np.append(begins[1:], True)))
     degrees: list[int] = []
     stack: list[tuple[int, int]] = []
-    for place, (number, late) in enumerate(zip(order.tolist(), reordered.tolist(), strict=True)):
-        while stack and stack[-1][1] > number:
+    rows = zip(
+        mixed.tolist(), order[mixed].tolist(), reordered[mixed].tolist(), begins[mixed].tolist(),
+        strict=True,
+    )  # fmt: skip
+    for place, number, late, anew in rows:
+        if anew:
+            stack = [(place - 1, -1)]
+        while stack[-1][1] > number:
             stack.pop()
         if late:
-            degrees.append(place - 1 - (stack[-1][0] if stack else -1))
+            degrees.append(place - 1 - stack[-1][0])
         stack.append((place, number))
     return np.array(degrees, dtype=np.int64)
 

@@ -13,7 +13,7 @@ from harness.measure.interruption import Interruption, interruption
 from harness.measure.loss import Loss, loss
 from harness.measure.order import Reordering, reordering
 from harness.measure.sender import SenderQuality, sender_quality
-from harness.measure.trace import Trace, match
+from harness.measure.trace import Matched, Trace, match
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class StreamMetrics:
     ``extra_copies``; the loss periods' lengths sum to ``lost``.
 
     ``arrivals`` are those within Tmax; ``late`` are arrivals after it, ``strangers`` arrivals
-    of numbers never sent. ``last_arrival_ns`` is None when nothing arrived.
+    of numbers never sent. ``last_arrival_ns`` is None when nothing arrived. ``matched`` are the
+    packets themselves, for figures by part of the run (``parts``).
     """
 
     sent: int
@@ -48,6 +49,7 @@ class StreamMetrics:
     delay: DelayVariation
     interruption: Interruption
     sender: SenderQuality
+    matched: Matched
 
     @property
     def loss_ratio(self) -> float | None:
@@ -104,6 +106,7 @@ def measure_stream(
         delay=delay_variation(matched),
         interruption=interruption(matched, rate=rate, pdv_bound_ns=pdv_bound_ns),
         sender=sender_quality(matched.sent_ns if own_sends is None else own_sends.t_ns, rate=rate),
+        matched=matched,
     )
     _check_identities(metrics)
     return metrics

@@ -25,12 +25,18 @@ _WRAP = 1 << 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """Packets in the order recorded: ``seq`` (modulo 2**32) and ``t_ns``, of equal length."""
+    """Packets in the order recorded: ``seq`` (modulo 2**32) and ``t_ns``, of equal length.
+
+    ``err_ns``: half-widths of the intervals that the true times lie in; None: exact.
+    """
 
     seq: Ints
     t_ns: Ints
+    err_ns: Ints | None = None
 
     def __post_init__(self) -> None:
+        if self.err_ns is not None and self.err_ns.shape != self.t_ns.shape:
+            raise RecordError(f"a trace has {self.t_ns.size} times and {self.err_ns.size} errors")
         if self.seq.shape != self.t_ns.shape or self.seq.ndim != 1:
             raise RecordError(
                 f"a trace has {self.seq.size} sequence numbers and {self.t_ns.size} times"
@@ -40,6 +46,13 @@ class Trace:
     def of(cls, seq: npt.ArrayLike, t_ns: npt.ArrayLike) -> Trace:
         """From anything that numpy makes an array of."""
         return cls(np.asarray(seq).astype(np.int64), np.asarray(t_ns).astype(np.int64))
+
+    @property
+    def errors(self) -> Ints:
+        """``err_ns``, or as many zeros (which take no memory)."""
+        if self.err_ns is not None:
+            return self.err_ns
+        return np.broadcast_to(np.int64(0), self.t_ns.shape)
 
     def __len__(self) -> int:
         return int(self.seq.size)
@@ -52,13 +65,16 @@ class Matched:
     ``seq`` and ``sent_ns`` have one entry a packet sent. ``index`` and ``arrived_ns`` have
     one entry for each arrival within the waiting time, in the order of arrival. ``first``
     marks the first copy of each packet there. ``late`` counts arrivals after the waiting
-    time, ``strangers`` those of numbers that were not sent.
+    time, ``strangers`` those of numbers that were not sent. ``sent_err_ns`` and
+    ``arrived_err_ns`` are the half-widths of the times' errors.
     """
 
     seq: Ints
     sent_ns: Ints
+    sent_err_ns: Ints
     index: Ints
     arrived_ns: Ints
+    arrived_err_ns: Ints
     first: Bools
     late: int
     late_packets: int
@@ -106,7 +122,7 @@ def match(sends: Trace, arrivals: Trace, *, tmax_ns: int, clock_err_ns: int = 0)
     place = np.searchsorted(number, wanted)
     place = np.minimum(place, number.size - 1)
     known = number[place] == wanted
-    index, arrived = place[known], arrivals.t_ns[known]
+    index, arrived, arrived_err = place[known], arrivals.t_ns[known], arrivals.errors[known]
     delay = arrived - sends.t_ns[index]
     if np.any(delay < -clock_err_ns):
         worst = int(np.argmin(delay))
@@ -117,12 +133,13 @@ def match(sends: Trace, arrivals: Trace, *, tmax_ns: int, clock_err_ns: int = 0)
         )
     timely = delay <= tmax_ns + clock_err_ns
     late_packets = np.setdiff1d(index[~timely], index[timely]).size
-    index, arrived = index[timely], arrived[timely]
+    index, arrived, arrived_err = index[timely], arrived[timely], arrived_err[timely]
     first = np.zeros(index.size, dtype=np.bool_)
     first[np.unique(index, return_index=True)[1]] = True
     return Matched(
-        seq=sends.seq, sent_ns=sends.t_ns, index=index.astype(np.int64), arrived_ns=arrived,
-        first=first, late=int(np.count_nonzero(~timely)), late_packets=int(late_packets),
+        seq=sends.seq, sent_ns=sends.t_ns, sent_err_ns=sends.errors,
+        index=index.astype(np.int64), arrived_ns=arrived, arrived_err_ns=arrived_err, first=first,
+        late=int(np.count_nonzero(~timely)), late_packets=int(late_packets),
         strangers=int(np.count_nonzero(~known)), tmax_ns=tmax_ns,
     )  # fmt: skip
 
@@ -130,7 +147,8 @@ def match(sends: Trace, arrivals: Trace, *, tmax_ns: int, clock_err_ns: int = 0)
 def _nothing_sent(arrivals: int, tmax_ns: int) -> Matched:
     empty = np.empty(0, dtype=np.int64)
     return Matched(
-        seq=empty, sent_ns=empty, index=empty, arrived_ns=empty,
+        seq=empty, sent_ns=empty, sent_err_ns=empty, index=empty, arrived_ns=empty,
+        arrived_err_ns=empty,
         first=np.empty(0, dtype=np.bool_), late=0, late_packets=0, strangers=arrivals,
         tmax_ns=tmax_ns,
     )  # fmt: skip

@@ -11,21 +11,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.case import Stream
 from harness.observe import Accelerator, StepFact
 from harness.record import Versions
+from harness.report.attributed import (
+    AttributionResult,
+    PhaseResult,
+    attribution_result,
+    phase_results,
+)
+from harness.report.attributed import Part as _Part
 from harness.report.judging import JudgedRun
 from harness.verdict import Evidence, MeasuredStream, Migration, Outcome, Pair
 from harness.verdict.links import PairView
 from harness.verdict.migrations import host_of, states
 from harness.verdict.netdevs import pair_at
 from harness.verdict.streams import doubt_about
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FindingResult(_Part):
@@ -70,6 +73,7 @@ class StreamResult(_Part):
     clock_error_s: float | None = Field(
         None, description="by which arrivals and sends may be apart on the run's clock"
     )
+    by_phase: AttributionResult
 
 
 class LinkResult(_Part):
@@ -132,6 +136,7 @@ class Result(_Part):
     findings: tuple[FindingResult, ...]
     netdevs: tuple[PairResult, ...]
     migrations: tuple[MigrationResult, ...]
+    phases: tuple[PhaseResult, ...]
     streams: tuple[StreamResult, ...]
     machines: tuple[MachineResult, ...]
     versions: Versions
@@ -171,8 +176,9 @@ def result_of(run: JudgedRun) -> Result:
         ),
         netdevs=tuple(_pairs(evidence)),
         migrations=tuple(_migration(evidence, one) for one in evidence.migrations),
+        phases=phase_results(evidence),
         streams=tuple(
-            _stream(name, terms, evidence.streams.get(name))
+            _stream(evidence, name, terms, evidence.streams.get(name))
             for name, terms in bound.traffic.items()
         ),
         machines=tuple(
@@ -258,7 +264,9 @@ def _migration(evidence: Evidence, migration: Migration) -> MigrationResult:
     )
 
 
-def _stream(name: str, terms: Stream, measured: MeasuredStream | None) -> StreamResult:
+def _stream(
+    evidence: Evidence, name: str, terms: Stream, measured: MeasuredStream | None
+) -> StreamResult:
     result = StreamResult(
         stream=name,
         protocol=terms.protocol,
@@ -269,6 +277,7 @@ def _stream(name: str, terms: Stream, measured: MeasuredStream | None) -> Stream
         waiting_time_s=terms.waiting_time,
         rate_tolerance=terms.rate_tolerance,
         doubt=doubt_about(measured, terms),
+        by_phase=attribution_result(evidence, name),
     )
     if measured is None or measured.metrics is None:
         return result

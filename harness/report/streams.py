@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
+
 from harness.case import Stream
 from harness.errors import RecordError
 from harness.measure import StreamMetrics, Trace, measure_stream
@@ -20,6 +22,10 @@ from harness.record import RunDir
 from harness.traffic.records import Records, read_records
 from harness.verdict import MeasuredStream
 from harness.verdict.guest_clock import clock_map
+
+_SHUFFLED_NS = 100_000_000
+"""By how much the stamp of an arrival may lie before that of the arrival recorded before it:
+kernels stamp on several processors, and a guest under emulation was seen 33 ms apart."""
 
 
 def measured(run_dir: RunDir, name: str, terms: Stream, facts: Iterable[Fact]) -> MeasuredStream:
@@ -70,6 +76,8 @@ def _metrics(run_dir: RunDir, fact: StreamFact, facts: tuple[Fact, ...]) -> Stre
     at = fact.sender if fact.protocol == "icmp-echo" else fact.receiver
     sent, send_err = _on_run_clock(sends, fact.sends, fact.sends_clock, fact.sender, facts)
     came, come_err = _on_run_clock(arrivals, fact.arrivals, fact.arrivals_clock, at, facts)
+    _must_not_run_backwards(fact.sends, sends, 0)
+    _must_not_run_backwards(fact.arrivals, arrivals, _SHUFFLED_NS)
     return measure_stream(
         sent,
         came,
@@ -78,6 +86,18 @@ def _metrics(run_dir: RunDir, fact: StreamFact, facts: tuple[Fact, ...]) -> Stre
         clock_err_ns=send_err + come_err,
         own_sends=Trace(sends.seq, sends.t_ns),
     )
+
+
+def _must_not_run_backwards(name: str, records: Records, allowed_ns: int) -> None:
+    """Times fall from one record to the next only as far as queues can shuffle them."""
+    falls = -np.diff(records.t_ns)
+    if falls.size and falls.max() > allowed_ns:
+        at = int(np.argmax(falls))
+        raise RecordError(
+            f"{name}: its clock ran backwards by {int(falls[at]) / 1e6:.3f}ms after packet "
+            f"{int(records.seq[at])}",
+            hint="nothing can be told of a stream whose clock was set",
+        )
 
 
 def _on_run_clock(
@@ -93,4 +113,4 @@ def _on_run_clock(
     if clock == "run":
         return Trace(records.seq, records.t_ns), 0
     times, error = clock_map(owner, facts).to_run(records.t_ns)
-    return Trace(records.seq, times), error
+    return Trace(records.seq, times, error), int(error.max()) if error.size else 0

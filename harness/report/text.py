@@ -8,7 +8,9 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from harness.report.by_phase import by_phase
 from harness.report.result import LinkResult, PairResult, Result, StreamResult
+from harness.report.table import UNKNOWN, table
 from harness.verdict import Outcome
 
 _WORD = {
@@ -16,7 +18,6 @@ _WORD = {
     Outcome.FAILED: "FAILED",
     Outcome.CANNOT_TELL: "CANNOT TELL",
 }
-_UNKNOWN = "?"
 
 
 def render(result: Result, run_dir: pathlib.Path | None = None) -> str:
@@ -26,6 +27,7 @@ def render(result: Result, run_dir: pathlib.Path | None = None) -> str:
         _findings(result),
         _netdevs(result),
         _streams(result),
+        by_phase([(one.stream, one.by_phase) for one in result.streams]),
         _migrations(result),
         _software(result),
     ]
@@ -82,21 +84,21 @@ def _netdevs(result: Result) -> list[str]:
         return []
     rows = [("guest", "pair", "moment", "host", "failover", "standby", "primary")]
     rows += [
-        (pair.guest, pair.standby_id, pair.moment, pair.host or _UNKNOWN, *_roles(pair))
+        (pair.guest, pair.standby_id, pair.moment, pair.host or UNKNOWN, *_roles(pair))
         for pair in result.netdevs
     ]
-    return ["Netdevs, as the guest sees them", *_table(rows)]
+    return ["Netdevs, as the guest sees them", *table(rows)]
 
 
 def _roles(pair: PairResult) -> tuple[str, str, str]:
     if not pair.known:
-        return _UNKNOWN, _UNKNOWN, _UNKNOWN
+        return UNKNOWN, UNKNOWN, UNKNOWN
     return _links(pair.failover), _links(pair.standby), _links(pair.primary)
 
 
 def _links(links: Sequence[LinkResult]) -> str:
     return (
-        " + ".join(f"{link.name} {link.driver or _UNKNOWN} {link.operstate}" for link in links)
+        " + ".join(f"{link.name} {link.driver or UNKNOWN} {link.operstate}" for link in links)
         or "absent"
     )
 
@@ -122,7 +124,7 @@ def _streams(result: Result) -> list[str]:
         )
     ]
     rows += [_stream(stream) for stream in result.streams]
-    lines = ["Streams", *_table(rows)]
+    lines = ["Streams", *table(rows)]
     for stream in result.streams:
         lines.append(
             f"  {stream.stream}: {stream.rate_per_s:g}/s of {stream.size_octets} octets, waiting "
@@ -140,9 +142,9 @@ def _streams(result: Result) -> list[str]:
 
 def _stream(stream: StreamResult) -> tuple[str, ...]:
     def count(value: int | None) -> str:
-        return _UNKNOWN if value is None else str(value)
+        return UNKNOWN if value is None else str(value)
 
-    ratio = _UNKNOWN if stream.loss_ratio is None else f"{stream.loss_ratio * 100:.3g}%"
+    ratio = UNKNOWN if stream.loss_ratio is None else f"{stream.loss_ratio * 100:.3g}%"
     return (
         stream.stream,
         stream.sender,
@@ -161,7 +163,7 @@ def _stream(stream: StreamResult) -> tuple[str, ...]:
 
 
 def _ms(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value * 1e3:.1f}ms"
+    return UNKNOWN if value is None else f"{value * 1e3:.1f}ms"
 
 
 def _migrations(result: Result) -> list[str]:
@@ -169,13 +171,13 @@ def _migrations(result: Result) -> list[str]:
         return []
 
     def figure(value: int | None) -> str:
-        return _UNKNOWN if value is None else f"{value}ms"
+        return UNKNOWN if value is None else f"{value}ms"
 
     lines = ["Migrations"]
     for one in result.migrations:
         lines += [
-            f"  step {one.step}: {one.guest} from {one.source or _UNKNOWN} to "
-            f"{one.destination or _UNKNOWN}, downtime {figure(one.downtime_ms)}, total "
+            f"  step {one.step}: {one.guest} from {one.source or UNKNOWN} to "
+            f"{one.destination or UNKNOWN}, downtime {figure(one.downtime_ms)}, total "
             f"{figure(one.total_time_ms)}, set-up {figure(one.setup_time_ms)}",
             f"    source       {' '.join(one.source_states) or 'said nothing'}",
             f"    destination  {' '.join(one.destination_states) or 'said nothing'}",
@@ -196,14 +198,3 @@ def _software(result: Result) -> list[str]:
     lines += [f"  image {image}: {told}" for image, told in versions.images.items()]
     lines.append(f"  harness {versions.harness}")
     return lines
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell; the first row is the head."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        (
-            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

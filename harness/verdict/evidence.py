@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from harness.case import BoundCase
 from harness.measure import StreamMetrics
@@ -92,6 +93,11 @@ class Evidence:
     pairs: tuple[Pair, ...]
     qemu_versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
+
+    @cached_property
+    def attributions(self) -> dict[str, Any]:
+        """What ``attribution`` has made of the streams so far, by name."""
+        return {}
 
     @cached_property
     def zero_ns(self) -> int:

@@ -70,16 +70,13 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
         )
     for key, bounds in expect.streams.items():
         names = list(evidence.bound.traffic) if key == EVERY_STREAM else [key]
-        for metric in ("lost", "reordered", "duplicates"):
-            bound = getattr(bounds, metric)
-            if bound is None:
-                continue
+        for bound in bounds.bounds():
             for name in names:
                 yield _finding(
                     evidence,
-                    f"stream {name}: {metric} {bound}",
-                    ("expect", "streams", key, metric),
-                    judge_bound(evidence, name, metric, bound),
+                    f"stream {name}: {bound}",
+                    ("expect", "streams", key, *bound.path),
+                    judge_bound(evidence, name, bound),
                 )
 
 

@@ -20,6 +20,9 @@ from harness.verdict.links import History, PairView, Role, history, shown, view,
 from harness.verdict.model import Judged, Outcome, worst
 from harness.verdict.moments import Known, Moment, compare, seconds
 
+_GIVEN_UP = ("cancelling", "cancelled", "failing", "failed")
+"""Statuses with which precopy ends where the source is never stopped."""
+
 
 def judge_role(
     evidence: Evidence, moment: str, guest: str, standby: str, role: Role, wanted: str
@@ -124,6 +127,14 @@ def _precopy(
     if past.ambiguous:
         return Judged(Outcome.CANNOT_TELL, past.ambiguous)
     stop = _border(evidence, migration, name="STOP")
+    ends = [_border(evidence, migration, status=word) for word in _GIVEN_UP]
+    stop = stop or next((one for one in ends if one is not None), None)
+    if stop is None:
+        return Judged(
+            Outcome.CANNOT_TELL,
+            f"step {migration.step}: no STOP of the source was recorded, so nobody knows when "
+            "precopy ended",
+        )
     return _over(evidence, past, active, stop, pair, role, wanted)
 
 
@@ -131,7 +142,7 @@ def _over(
     evidence: Evidence,
     past: History,
     active: Moment,
-    stop: Moment | None,
+    stop: Moment,
     pair: Pair,
     role: Role,
     wanted: str,
@@ -142,9 +153,7 @@ def _over(
     events possibly before ``active`` and those certainly before ``stop``.
     """
 
-    def before(event: Moment, border: Moment | None, *, surely: bool) -> bool:
-        if border is None:
-            return True
+    def before(event: Moment, border: Moment, *, surely: bool) -> bool:
         known = compare(event, border)
         return known is Known.BEFORE or (not surely and known is Known.UNKNOWN)
 
@@ -152,8 +161,10 @@ def _over(
     settled = sum(before(event, active, surely=False) for event in past.events)
     last = sum(before(event, stop, surely=True) for event in past.events)
     latest = sum(before(event, stop, surely=False) for event in past.events)
-    borders = f"precopy from {evidence.when(active)} (source active) to " + (
-        f"{evidence.when(stop)} (source STOP)" if stop else "the end of the record"
+    ended = str(stop.fact.data.get("status", "STOP")) if isinstance(stop.fact, QmpEvent) else ""
+    borders = (
+        f"precopy from {evidence.when(active)} (source active) to {evidence.when(stop)} "
+        f"(source {ended})"
     )
     doubts = []
     for number in range(first, max(latest, first) + 1):

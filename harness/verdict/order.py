@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import pairwise, product
 
 from harness.case.events import EventName
-from harness.observe import HostEvent, LinkEvent, QmpEvent
+from harness.observe import HostEvent, LinkEvent, LinkState, QmpEvent, StepFact
 from harness.verdict.evidence import Evidence, Migration
 from harness.verdict.links import role_of, with_driver
 from harness.verdict.model import Judged, Outcome, worst
@@ -27,7 +27,21 @@ def judge_chain(evidence: Evidence, chain: tuple[EventName, ...]) -> Judged:
     """Whether the chain holds in every migration that began."""
     if not evidence.migrations:
         return Judged(Outcome.CANNOT_TELL, "no migration began")
-    return worst(_in_migration(evidence, one, chain) for one in evidence.migrations)
+    return worst(
+        _in_migration(evidence, one, chain)
+        for one in evidence.migrations
+        if all(_is_step_of(evidence, one, name) for name in chain)
+    )
+
+
+def _is_step_of(evidence: Evidence, migration: Migration, name: EventName) -> bool:
+    """Whether an event can belong to a migration: a numbered step belongs to one only."""
+    number = name.step_number
+    if number is None:
+        return True
+    begins = [int(one.step.split()[0]) for one in evidence.migrations]
+    mine = int(migration.step.split()[0])
+    return mine <= number and not any(mine < begin <= number for begin in begins)
 
 
 def _in_migration(evidence: Evidence, migration: Migration, chain: tuple[EventName, ...]) -> Judged:
@@ -90,6 +104,8 @@ def _missing(evidence: Evidence, migration: Migration, name: EventName) -> Judge
     if name.side == "guest":
         witness = evidence.links(migration.guest)
         silent = f"{migration.guest}'s monitor recorded no link events"
+    elif name.side == "step":
+        return Judged(Outcome.CANNOT_TELL, f"`{name}` was not recorded: it was not reached")
     elif name.side == "host":
         witness = evidence.host(name.host)
         silent = f"nothing was recorded of host {name.host}"
@@ -105,6 +121,13 @@ def _named(evidence: Evidence, migration: Migration, name: EventName) -> Iterato
     """The moments of the whole record that an event's name means."""
     if name.side == "guest":
         yield from _links_named(evidence, migration, name)
+    elif name.side == "step":
+        for moment in evidence.moments:
+            fact = moment.fact
+            if isinstance(fact, StepFact) and fact.phase == name.what:
+                number, _, verb = fact.step.partition(" ")
+                if name.step in (number, verb):
+                    yield moment
     elif name.side == "host":
         for moment in evidence.host(name.host):
             fact = moment.fact
@@ -138,11 +161,34 @@ def _links_named(evidence: Evidence, migration: Migration, name: EventName) -> I
     ]
     events = evidence.links(migration.guest)
     start = evidence.snapshot(migration.guest, "start")
+    before = {link.index: link for link in start.links} if start else {}
     for moment, link in zip(events, with_driver(events, start.links if start else ()), strict=True):
         fact = moment.fact
-        if (
-            isinstance(fact, LinkEvent)
-            and fact.event == name.what
-            and any(role_of(link, pair) == name.role for pair in pairs)
+        if not isinstance(fact, LinkEvent):
+            continue
+        known = before.get(link.index)
+        if fact.event == "removed":
+            before.pop(link.index, None)
+        else:
+            before[link.index] = link
+        if name.what in {fact.event, *_differences(known, link)} and any(
+            role_of(link, pair) == name.role for pair in pairs
         ):
             yield moment
+
+
+def _differences(before: LinkState | None, link: LinkState) -> Iterator[str]:
+    """What changed between two messages about a netdev, as an order names it.
+
+    Of a netdev that was not known before, only what it has now is news.
+    """
+    had = set(before.addresses) if before else set()
+    if set(link.addresses) - had:
+        yield "address-added"
+    if had - set(link.addresses):
+        yield "address-removed"
+    carrier = before.carrier if before else None
+    if link.carrier is True and carrier is not True:
+        yield "carrier-on"
+    if link.carrier is False and carrier is True:
+        yield "carrier-off"

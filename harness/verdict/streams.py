@@ -5,23 +5,26 @@ sender sent nothing or missed its rate, or whose capture dropped packets. A loss
 ICMP echo saw is not charged to the network without a second witness: a kernel limits the
 rate of its replies.
 
-Neighbours: ``harness.measure`` has the definitions; ``evidence`` holds the records.
+A figure by phase, and every length of time, is known up to the errors of the clocks: where
+the bound may hold or not, nothing is told.
+
+Neighbours: ``harness.measure`` has the definitions; ``attribution`` cuts the streams by
+phase; ``intervals`` compares what is only known up to an interval.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-from harness.case import Bound, Stream
-from harness.measure import StreamMetrics
+from harness.case import Bound, Stream, StreamBound, TimeBound
+from harness.measure import StreamMetrics, Tally, TimeRange
+from harness.measure.bounds import P999
+from harness.verdict.attribution import Attribution, attribution_of
 from harness.verdict.evidence import Evidence, MeasuredStream
+from harness.verdict.intervals import judge_share, judge_tally, judge_time
 from harness.verdict.model import Judged, Outcome
 
-Metric = Literal["lost", "reordered", "duplicates"]
 
-
-def judge_bound(evidence: Evidence, name: str, metric: str, bound: Bound) -> Judged:
-    """Whether one count of a stream is within its bound."""
+def judge_bound(evidence: Evidence, name: str, wanted: StreamBound) -> Judged:
+    """Whether one figure of a stream is within its bound."""
     terms = evidence.bound.traffic[name]
     measured = evidence.streams.get(name)
     if doubt := doubt_about(measured, terms):
@@ -29,20 +32,129 @@ def judge_bound(evidence: Evidence, name: str, metric: str, bound: Bound) -> Jud
     if measured is None or measured.metrics is None:  # doubt_about has said so
         return Judged(Outcome.CANNOT_TELL, f"stream {name} has no metrics")
     metrics = measured.metrics
+    if isinstance(wanted.bound, TimeBound):
+        judged = _judge_time(evidence, name, wanted, wanted.bound, metrics)
+        charged = wanted.metric == "interruption" and metrics.lost > 0
+    elif wanted.scope == "total":
+        judged = _judge_total(wanted.metric, wanted.bound, metrics)
+        charged = wanted.metric == "lost"
+    else:
+        judged = _judge_phase(evidence, name, wanted, wanted.bound)
+        charged = wanted.metric == "lost"
+    limits = wanted.bound.op in ("<", "<=", "==")
+    if judged.outcome is not Outcome.FAILED or terms.protocol == "udp" or not (charged and limits):
+        return judged
+    witness = _second_witness(evidence, name, terms, wanted.scope)
+    if witness:
+        return Judged(Outcome.FAILED, f"{judged.reason}; {witness}")
+    where = "" if wanted.scope in ("total", "max") else f" in {wanted.scope}"
+    return Judged(
+        Outcome.CANNOT_TELL,
+        f"{judged.reason}, but kernels limit the rate of their ICMP replies, and no UDP stream "
+        f"between the same endpoints lost packets{where} too",
+    )
+
+
+def _judge_total(metric: str, bound: Bound, metrics: StreamMetrics) -> Judged:
     count = counted(metrics, metric)
     told = f"{count} of {metrics.sent} sent ({100 * count / metrics.sent:.3g}%)"
-    if bound.holds(count, metrics.sent):
-        return Judged(Outcome.PASSED, told)
-    if metric == "lost" and terms.protocol == "icmp-echo" and bound.op in ("<", "<=", "=="):
-        witness = _second_witness(evidence, name, terms)
-        if not witness:
-            return Judged(
-                Outcome.CANNOT_TELL,
-                f"{told}, but kernels limit the rate of their ICMP replies, and no UDP stream "
-                "between the same endpoints lost packets too",
-            )
-        told += f"; {witness}"
-    return Judged(Outcome.FAILED, told)
+    if metric == "reordered" and metrics.distinct < 2:
+        return Judged(Outcome.CANNOT_TELL, f"{told}, but {metrics.distinct} received have no order")
+    outcome = Outcome.PASSED if bound.holds(count, metrics.sent) else Outcome.FAILED
+    return Judged(outcome, told)
+
+
+def _judge_phase(evidence: Evidence, name: str, wanted: StreamBound, bound: Bound) -> Judged:
+    """A count of what was sent in one phase, over all migrations."""
+    found = attribution_of(evidence, name)
+    if isinstance(found, str):
+        return Judged(Outcome.CANNOT_TELL, found)
+    places = found.phases.named(wanted.scope)
+    if not places:
+        return _did_not_occur(wanted.scope)
+    counts = found.counts(places)
+    tally: Tally = getattr(counts, wanted.metric)
+    told = f"{tally} of {counts.sent} sent in {_where(evidence, found, wanted.scope)}"
+    if unsure := max(tally.uncertain, counts.sent.uncertain):
+        told += f"; {unsure} were sent within the clocks' errors of a border"
+    if not counts.sent.certain:
+        return Judged(Outcome.CANNOT_TELL, f"{told}: none was certainly sent in it")
+    if wanted.metric != "lost" and counts.lost.possible >= counts.sent.certain:
+        return Judged(Outcome.CANNOT_TELL, f"{told}, of which none certainly arrived")
+    if not bound.share:
+        return Judged(judge_tally(bound, tally), told)
+    return Judged(judge_share(bound, tally, counts.sent), told)
+
+
+def _judge_time(
+    evidence: Evidence, name: str, wanted: StreamBound, bound: TimeBound, metrics: StreamMetrics
+) -> Judged:
+    found = attribution_of(evidence, name)
+    if isinstance(found, str):
+        return Judged(Outcome.CANNOT_TELL, found)
+    where, length = "", None
+    if wanted.scope not in ("total", "max"):
+        places = found.phases.named(wanted.scope)
+        if not places:
+            return _did_not_occur(wanted.scope)
+        where = f" in {_where(evidence, found, wanted.scope)}"
+        if wanted.metric == "interruption":
+            if doubt := _not_covered(found, places, metrics):
+                return Judged(Outcome.CANNOT_TELL, doubt)
+            length = _longest([found.interruption(place) for place in places])
+        else:
+            length = _longest([found.delay_variation(place) for place in places])
+    elif wanted.metric == "interruption":
+        length = found.gaps.longest()
+    else:
+        length = found.delays.variation(1.0 if wanted.scope == "max" else P999)
+    if length is None:
+        return Judged(Outcome.CANNOT_TELL, f"too few packets arrived{where} to tell a time")
+    return Judged(judge_time(bound, length), f"{length}{where}")
+
+
+def _did_not_occur(scope: str) -> Judged:
+    return Judged(Outcome.CANNOT_TELL, f"there was no phase `{scope}` in this run")
+
+
+def _longest(lengths: list[TimeRange | None]) -> TimeRange | None:
+    found = [length for length in lengths if length is not None]
+    if not found:
+        return None
+    highs = [length.high_ns for length in found]
+    return TimeRange(
+        max(length.low_ns for length in found),
+        None if None in highs else max(high for high in highs if high is not None),
+    )
+
+
+def _not_covered(found: Attribution, places: tuple[int, ...], metrics: StreamMetrics) -> str:
+    """Whether the stream had not begun, or had ended, while a phase went on."""
+    first, last = metrics.first_send_ns, metrics.last_send_ns
+    for place in places:
+        phase = found.phases.found[place]
+        if phase.begin and first is not None and first > phase.begin.lo_ns:
+            return f"the stream had not begun when {phase.name} began"
+        if phase.end and last is not None and last < phase.end.hi_ns and phase.end.seen:
+            return f"the stream had ended before {phase.name} did"
+    return ""
+
+
+def _where(evidence: Evidence, found: Attribution, scope: str) -> str:
+    """A phase with its borders, of each migration."""
+    zero = evidence.zero_ns
+    spans = []
+    for place in found.phases.named(scope):
+        phase = found.phases.found[place]
+        begin = phase.begin.when(zero) if phase.begin else "the beginning"
+        end = phase.end.when(zero) if phase.end else "the end"
+        spans.append(f"{begin} to {end}")
+        spans += [
+            f"{border.event} has no known time"
+            for border in (phase.begin, phase.end)
+            if border is not None and not border.seen
+        ]
+    return f"{scope} ({', '.join(spans)})"
 
 
 def counted(metrics: StreamMetrics, metric: str) -> int:
@@ -102,8 +214,8 @@ def _rate_missed(metrics: StreamMetrics, terms: Stream) -> str:
     )
 
 
-def _second_witness(evidence: Evidence, name: str, terms: Stream) -> str:
-    """A UDP stream between the same endpoints that lost packets too, in words."""
+def _second_witness(evidence: Evidence, name: str, terms: Stream, scope: str) -> str:
+    """A UDP stream between the same endpoints that lost packets too, there too, in words."""
     for other, its in evidence.bound.traffic.items():
         if other == name or its.protocol != "udp":
             continue
@@ -112,6 +224,13 @@ def _second_witness(evidence: Evidence, name: str, terms: Stream) -> str:
         measured = evidence.streams.get(other)
         if doubt_about(measured, its) or measured is None or measured.metrics is None:
             continue
-        if measured.metrics.lost:
-            return f"UDP stream {other} lost {measured.metrics.lost} too"
+        lost, where = measured.metrics.lost, ""
+        if scope not in ("total", "max"):
+            found = attribution_of(evidence, other)
+            if isinstance(found, str):
+                continue
+            lost = found.counts(found.phases.named(scope)).lost.certain
+            where = f" in {scope}"
+        if lost:
+            return f"UDP stream {other} lost {lost}{where} too"
     return ""

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from harness.case import Bound, bind, case_schema, check_case, load_case, parse_settings
+from harness.case import Bound, TimeBound, bind, case_schema, check_case, load_case, parse_settings
 from harness.errors import InputError, ProblemsError
 from tests.case.files import HEAD, STEPS, TRAFFIC, write
 
@@ -232,6 +232,55 @@ BAD = {
         HEAD + STEPS + "expect: {order: [[source STOP, guest primry enslaved]]}\n",
         ["'primry' is not a role (did you mean 'primary'?)"],
     ),
+    "an unknown phase": (
+        HEAD + TRAFFIC + STEPS + "expect: {streams: {inbound: {lost: {stop-and-cop: 0}}}}\n",
+        ["expect.streams.inbound.lost.stop-and-cop: unknown key (did you mean 'stop-and-copy'?)"],
+    ),
+    "a phase without a migration": (
+        HEAD + TRAFFIC + "expect: {streams: {inbound: {lost: {precopy: 0}}}}\n",
+        ["inbound.lost.precopy: no step migrates a guest, so there is no phase `precopy`"],
+    ),
+    "phases that say nothing": (
+        HEAD + TRAFFIC + STEPS + "expect: {streams: {inbound: {lost: {total: null}}}}\n",
+        ["expect.streams.inbound.lost"],
+    ),
+    "bounds that say nothing": (
+        HEAD + TRAFFIC + "expect: {streams: {inbound: {lost: null}}}\n",
+        ["says nothing: give lost, reordered, duplicates, interruption, delay_variation"],
+    ),
+    "a time without a unit": (
+        HEAD + TRAFFIC + "expect: {streams: {inbound: {interruption: '<= 300'}}}\n",
+        ['a bound on a time is a comparison and a time with its unit: "<= 300ms"'],
+    ),
+    "a time without a comparison": (
+        HEAD + TRAFFIC + STEPS + "expect: {streams: {inbound: {interruption: {after: 3ms}}}}\n",
+        ["expect.streams.inbound.interruption.after: found '3ms'; a bound on a time is"],
+    ),
+    "a count for a time": (
+        HEAD + TRAFFIC + "expect: {streams: {inbound: {lost: '<= 3ms'}}}\n",
+        ["a bound is a count or a comparison"],
+    ),
+    "a step that is not there": (
+        HEAD + STEPS + "expect: {order: [[source STOP, step 3 end]]}\n",
+        ["'step 3 end': the case has 2 steps, not 3"],
+    ),
+    "a step before the first migration": (
+        HEAD + "steps: [{pause: 1s}, {migrate: {guest: g1, to: beta}}]\n"
+        "expect: {order: [[step 1 end, source STOP]]}\n",
+        ["'step 1 end': comes before the first migration"],
+    ),
+    "a verb that no step has": (
+        HEAD + STEPS + "expect: {order: [[step exec end, source STOP]]}\n",
+        ["no step from the first migration on is a 'exec' (known: migrate, wait)"],
+    ),
+    "an unknown verb of a step in an order": (
+        HEAD + STEPS + "expect: {order: [[step migrat end, source STOP]]}\n",
+        ["'migrat' is neither the number of a step nor a verb (did you mean 'migrate'?)"],
+    ),
+    "an unknown event of a netdev": (
+        HEAD + STEPS + "expect: {order: [[guest failover adress-added, source STOP]]}\n",
+        ["'adress-added' is not an event of a netdev (did you mean 'address-added'?)"],
+    ),
     "an unknown parameter": (
         HEAD + "parameters: {rate: 5/s}\n"
         "traffic: {in: {from: client, to: g1, udp: {rate: '${rat}', size: 64}}}\n",
@@ -300,3 +349,33 @@ def test_a_case_is_checked_without_its_topology_when_it_is_only_loaded(
     path = write(tmp_path, "case: x\ntopology: elsewhere.yaml\n")
 
     assert load_case(path).claim == "x"
+
+
+def test_bounds_by_phase_read_back_one_by_one(tmp_path: pathlib.Path) -> None:
+    path = write(
+        tmp_path,
+        HEAD + TRAFFIC + STEPS + "expect:\n  streams:\n"
+        '    inbound: {lost: {total: "<= 200", stop-and-copy: 5, return: "< 1%"},\n'
+        '              reordered: 0, interruption: "<= 0.3s",\n'
+        '              delay_variation: {total: "<= 50ms", max: "< 1s", precopy: "<= 9us"}}\n',
+    )
+
+    bounds = list(bind(load_case(path)).expect.streams["inbound"].bounds())
+
+    assert [str(one) for one in bounds] == [
+        "lost <= 200",
+        "lost in stop-and-copy == 5",
+        "lost in return < 1%",
+        "reordered == 0",
+        "interruption <= 0.3s",
+        "delay_variation (99.9th percentile) <= 50ms",
+        "delay_variation in precopy <= 9us",
+        "delay_variation (largest) < 1s",
+    ]
+    assert [one.path for one in bounds[:4]] == [
+        ("lost", "total"),
+        ("lost", "stop-and-copy"),
+        ("lost", "return"),
+        ("reordered",),
+    ]
+    assert bounds[4].bound == TimeBound("<=", 300_000_000, "0.3s")

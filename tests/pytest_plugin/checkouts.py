@@ -12,7 +12,9 @@ NESTED = (ROOT / "topologies" / "nested-vfio.yaml").read_text(encoding="utf-8")
 
 _PLUGIN = "harness.pytest_plugin"
 _INSTALLED = any(point.value == _PLUGIN for point in entry_points(group="pytest11"))
-PLUGIN = () if _INSTALLED else ("-p", _PLUGIN)
+# A pytest inside a pytest finds the harness imported already, and warns of it.
+_QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+PLUGIN = _QUIET if _INSTALLED else ("-p", _PLUGIN)
 
 TRIO = """\
 case: the guest has its trio

@@ -152,9 +152,31 @@ def damage_other_terms(run: RunDir) -> None:
     path.write_text(path.read_text().replace("rate: 1000/s", "rate: 10/s"))
 
 
+def damage_clock_backwards(run: RunDir) -> None:
+    """The sender's clock was set back by a millisecond and a half on its way."""
+    seq = np.arange(1000)
+    times = seq * MS - np.where(seq >= 500, 1_500_000, 0)
+    write_records(run.file(FACT.sends), Records(1, "run", times, seq))
+
+
+def damage_arrivals_backwards(run: RunDir) -> None:
+    seq = np.arange(1000)
+    times = seq * MS + 400 * MS - np.where(seq >= 500, 200 * MS, 0)
+    write_records(run.file(FACT.arrivals), Records(1, "run", times, seq))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
+        (
+            damage_clock_backwards,
+            "streams/inbound.sends: its clock ran backwards by 0.500ms after packet 499",
+        ),
+        (
+            damage_arrivals_backwards,
+            "streams/inbound.arrivals: its clock ran backwards by 199.000ms after packet 499",
+        ),
+        (damage_empty_capture, "of 1000 sent nothing arrived: it never flowed"),
         (damage_nothing_arrived, "streams/inbound.arrivals: the record is missing"),
         (damage_cut_off, "streams/inbound.arrivals: cut off after about "),
         (damage_corrupt, "streams/inbound.sends: damaged: "),

@@ -20,9 +20,12 @@ from harness.report import (
     result_schema,
     timeline,
 )
+from harness.report.attributed import attribution_result
+from harness.report.by_phase import by_phase
 from harness.verdict import judge
 from tests.verdict.story import Story, qmp, step
 from tests.verdict.test_netdevs import WHOLE
+from tests.verdict.test_stream_phases import stream
 from tests.verdict.test_streams import inbound, metrics
 
 EXPECT = WHOLE + '  streams: {inbound: {lost: "<= 2", reordered: 0}}\n'
@@ -103,6 +106,20 @@ sends 1.0ms
   echo: 100/s of 64 octets, waiting time 2s, rate tolerance 5%
     nothing can be told of echo: the stream left no record
 
+By phase in which a packet was sent (N to M: within the clocks' error)
+  inbound: longest interruption 2.0ms, delay variation 0.0ms (99.9th percentile), 0.0ms (largest)
+    phase          sent  lost  reordered  duplicates  interruption  largest PDV
+    before         1000  3     0          0           2.0ms         0.0ms
+    unplug         0     0     0          0           ?             ?
+    precopy        0     0     0          0           ?             ?
+    stop-and-copy  0     0     0          0           ?             ?
+    return         0     0     0          0           ?             ?
+    after          0     0     0          0           ?             ?
+    lost 2 from +0.003s to +0.004s (before)
+          2  cause unknown
+    lost 1 from +0.009s to +0.009s (before)
+          1  cause unknown
+
 Migrations
   step 1 migrate: g1 from alpha to beta, downtime 21ms, total 1021ms, set-up 249ms
     source       setup wait-unplug active device completed
@@ -181,20 +198,104 @@ def test_junit_is_valid_xml_whatever_a_reason_says(odd: str, tmp_path: pathlib.P
 
 
 def test_the_timeline_has_one_line_a_fact_in_the_order_of_time(tmp_path: pathlib.Path) -> None:
+    unplug = "     +1.002s               source g1@alpha        UNPLUG_PRIMARY device-id=hostdev0"
     story = Story(tmp_path, WHOLE)
     story.facts |= {
         "late": qmp(2000.5, "source", "MIGRATION_PASS", err=0.25, **{"pass": 2}),
         "note": Note(t_ns=1, text="the lab is up"),
     }
 
+    story.facts = dict(sorted(story.facts.items(), key=lambda one: one[1].t_ns))
+
     lines = timeline(story.evidence()).splitlines()
 
-    assert len(lines) == len(story.facts)
+    borders = [line for line in lines if line[27:32] == "phase"]
+    assert len(lines) == len(story.facts) + len(borders)
+    assert [line[50:] for line in borders] == [
+        "unplug begins (the source's UNPLUG_PRIMARY)",
+        "precopy begins (the source's `active`)",
+        "stop-and-copy begins (the source's STOP)",
+        "return begins (the destination's RESUME)",
+        "after begins (g1's primary is up)",
+    ]
+    assert lines[lines.index(unplug) + 1] == borders[0]
     assert lines[1] == "     +0.000s               harness                the lab is up"
-    unplug = "     +1.002s               source g1@alpha        UNPLUG_PRIMARY device-id=hostdev0"
-    assert unplug in lines
     assert "     +2.001s     ±0.250ms  source g1@alpha        MIGRATION_PASS pass=2" in lines
     assert (
         "     +2.510s               guest g1               link enslaved: eth1 (e1000e, "
         "52:54:00:6f:55:cc, master eth0, operstate down)" in lines
+    )
+
+
+def test_the_timeline_shows_what_was_lost_and_why(tmp_path: pathlib.Path) -> None:
+    told = stream(lost=(*range(2000, 2010), 2700))
+    story = Story(tmp_path, WHOLE, streams={"inbound": inbound(told)})
+
+    lines = timeline(story.evidence()).splitlines()
+
+    assert [line for line in lines if "stream inbound" in line] == [
+        "     +2.000s               stream inbound         lost 10 packets until +2.009s: 10 sent "
+        "while the guest was stopped (+2.000s to +2.020s)",
+        "     +2.700s               stream inbound         lost 1 packets until +2.700s: 1 cause "
+        "unknown",
+    ]
+
+
+def test_each_stream_has_its_figures_by_phase_and_they_add_up(tmp_path: pathlib.Path) -> None:
+    told = stream(lost=tuple(range(1996, 2010)), err=5)
+    story = Story(tmp_path, WHOLE, streams={"inbound": inbound(told)})
+
+    found = attribution_result(story.evidence(), "inbound")
+
+    assert found.uncertain is not None
+    for metric, total in (("sent", 4000), ("lost", 14), ("reordered", 0), ("duplicates", 0)):
+        certain = sum(getattr(phase, metric).at_least for phase in found.phases)
+        assert certain + getattr(found.uncertain, metric) == total
+    stopped = next(phase for phase in found.phases if phase.phase == "stop-and-copy")
+    assert (stopped.lost.at_least, stopped.lost.at_most) == (5, 14)
+    (period,) = found.loss_periods
+    assert [(share.what, share.packets) for share in period.phases] == [
+        ("uncertain", 9),
+        ("stop-and-copy", 5),
+    ]
+    assert [share.packets for share in period.why] == [9, 5]
+    text = "\n".join(by_phase([("inbound", found)]))
+    assert "    stop-and-copy  10 to 30      5 to 14  " in text
+    assert "    uncertain      " in text
+    assert "    lost 14 from +1.996s±5.0ms to +2.009s±5.0ms (9 uncertain, 5 stop-and-copy)" in text
+
+
+def test_several_migrations_have_numbered_phases_and_totals(tmp_path: pathlib.Path) -> None:
+    steps = "steps:\n  - migrate: {guest: g1, to: beta}\n  - migrate: {guest: g1, to: alpha}\n"
+    story = Story(
+        tmp_path,
+        "  migration: completed\n",
+        steps=steps,
+        streams={"inbound": inbound(stream(lost=(100, 2650, 3500)))},
+    )
+    story.facts["again"] = step(3000, "2 migrate", "begin")
+
+    found = attribution_result(story.evidence(), "inbound")
+
+    assert [(one.phase, one.migration) for one in found.phases[4:8]] == [
+        ("return", 1),
+        ("after", 1),
+        ("before", 2),
+        ("unplug", 2),
+    ]
+    before = next(one for one in found.totals if one.phase == "before")
+    assert (before.migration, before.lost.at_most) == (None, 2)
+    assert "before, all" in "\n".join(by_phase([("inbound", found)]))
+
+
+def test_a_stream_without_figures_by_phase_says_why(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, WHOLE, streams={"inbound": inbound(stream())})
+    story.facts |= {"resume": qmp(1900, "destination", "RESUME")}
+    del story.facts["negotiated"]
+
+    found = attribution_result(story.evidence(), "inbound")
+
+    assert by_phase([("inbound", found)])[1] == (
+        "  inbound: not by phase: the record contradicts itself: the destination's RESUME before "
+        "the source's STOP"
     )

@@ -16,6 +16,7 @@ from tests.verdict.story import (
     Story,
     link,
     snapshot,
+    status,
 )
 
 TRIO = "{g1: {net1: {failover: net_failover, standby: virtio_net, primary: e1000e}}}"
@@ -180,6 +181,23 @@ def test_without_active_there_was_no_precopy_to_judge(tmp_path: pathlib.Path) ->
 
     assert found.outcome is Outcome.CANNOT_TELL
     assert "never reported MIGRATION active" in found.reason
+
+
+def test_without_stop_nobody_knows_when_precopy_ended(tmp_path: pathlib.Path) -> None:
+    found = finding(tmp_path, PRECOPY_PATH, changed(tmp_path, stop=None), PRECOPY)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert "no STOP of the source was recorded" in found.reason
+
+
+def test_precopy_of_a_cancelled_migration_ends_with_its_status(tmp_path: pathlib.Path) -> None:
+    facts = changed(
+        tmp_path,
+        stop=None,
+        **{"s device": None, "s completed": status(2022, "source", "cancelled")},
+    )
+
+    assert finding(tmp_path, PRECOPY_PATH, facts, PRECOPY).outcome is Outcome.PASSED
 
 
 def test_a_change_during_the_start_snapshot_leaves_precopy_untold(tmp_path: pathlib.Path) -> None:

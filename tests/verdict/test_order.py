@@ -8,7 +8,7 @@ import pytest
 
 from harness.observe import Fact
 from harness.verdict import Finding, Outcome, judge
-from tests.verdict.story import PRIMARY, Story, host, link, qmp, status, step
+from tests.verdict.story import MASTER, PRIMARY, PRIMARY_BACK, Story, host, link, qmp, status, step
 
 CHAIN = (
     "source UNPLUG_PRIMARY",
@@ -195,3 +195,59 @@ def test_an_order_has_to_hold_in_every_migration(
     found = next(f for f in judge(story.evidence()).findings if f.path == "expect.order[0]")
 
     assert found.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ("step migrate begin", "source UNPLUG_PRIMARY"),
+        ("destination RESUME", "step 1 end"),
+        ("step 1 end", "step 2 begin"),
+        ("step 2 begin", "guest primary up"),
+        ("guest primary up", "step wait end"),
+        ("source STOP", "guest primary carrier-on"),
+        ("guest primary removed", "guest failover address-added"),
+        ("guest failover address-added", "guest failover address-removed"),
+        ("guest primary removed", "guest failover changed"),
+    ],
+)
+def test_steps_addresses_and_carrier_have_an_order_too(
+    early: str, late: str, tmp_path: pathlib.Path
+) -> None:
+    addressed = MASTER.model_copy(update={"addresses": ("10.77.0.2/24",)})
+    news: dict[str, Fact | None] = {
+        "address": link(1300, "changed", addressed),
+        "no address": link(2700, "changed", MASTER),
+        "up": link(2600, "up", PRIMARY_BACK.model_copy(update={"carrier": True})),
+    }
+
+    assert order(tmp_path, early, late, **news).outcome is Outcome.PASSED
+    assert order(tmp_path, late, early, **news).outcome is Outcome.FAILED
+
+
+def test_a_step_that_was_not_reached_cannot_be_told(tmp_path: pathlib.Path) -> None:
+    found = order(tmp_path, "source STOP", "step 2 end", **{"wait ends": None})
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == "`step 2 end` was not recorded: it was not reached"
+
+
+def test_an_address_that_never_came_fails(tmp_path: pathlib.Path) -> None:
+    found = order(tmp_path, "source STOP", "guest failover address-added")
+
+    assert found.outcome is Outcome.FAILED
+
+
+def test_a_numbered_step_is_judged_in_its_own_migration(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, "  order: [[step 2 begin, source STOP]]\n", steps=BACK)
+    story.facts |= {
+        "again": step(3500, "2 migrate", "begin"),
+        "stop again": qmp(4000, "source", "STOP"),
+    }
+
+    found = next(f for f in judge(story.evidence()).findings if f.path == "expect.order[0]")
+
+    assert (found.outcome, found.reason) == (
+        Outcome.PASSED,
+        "step 2 begin +3.500s, source STOP +4.000s",
+    )
