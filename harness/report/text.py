@@ -187,10 +187,11 @@ def _migrations(result: Result) -> list[str]:
 
 def _software(result: Result) -> list[str]:
     lines = ["Machines"]
-    lines += [
+    told_once = dict.fromkeys(
         f"  {one.machine}: accelerator {one.accelerator} ({one.evidence})"
         for one in result.machines
-    ]
+    )
+    lines += told_once
     versions = result.versions
     lines += [f"  {one.guest} on {one.host}: QEMU {one.version}" for one in versions.qemu]
     lines += [f"  {host}: runs on QEMU {told}" for host, told in versions.host_qemu.items()]
