@@ -40,8 +40,10 @@ test: check images ## all checks and tests, the nested lab included
 	$(BIN)/pytest --cov=harness --cov-report=term
 
 .PHONY: bench
-bench: images ## the benchmarks: where the seconds of a cold run go
+bench: images ## the benchmarks: stages of a cold run, sending, reducing captures
 	$(BIN)/python benchmarks/cold_stages.py
+	$(BIN)/python benchmarks/send_rate.py
+	$(BIN)/python benchmarks/reduce.py
 
 .PHONY: docs
 docs: setup ## regenerate the pages that are made from the code

@@ -132,14 +132,19 @@ def match(sends: Trace, arrivals: Trace, *, tmax_ns: int, clock_err_ns: int = 0)
             hint="the two records are not on one clock, or of different streams",
         )
     timely = delay <= tmax_ns + clock_err_ns
-    late_packets = np.setdiff1d(index[~timely], index[timely]).size
+    overdue = np.zeros(len(sends), dtype=np.bool_)
+    overdue[index[~timely]] = True
+    overdue[index[timely]] = False
     index, arrived, arrived_err = index[timely], arrived[timely], arrived_err[timely]
     first = np.zeros(index.size, dtype=np.bool_)
-    first[np.unique(index, return_index=True)[1]] = True
+    # Of several values for one place the last is kept: backwards, that of the first copy.
+    earliest = np.full(len(sends), -1, dtype=np.int64)
+    earliest[index[::-1]] = np.arange(index.size - 1, -1, -1)
+    first[earliest[earliest >= 0]] = True
     return Matched(
         seq=sends.seq, sent_ns=sends.t_ns, sent_err_ns=sends.errors,
         index=index.astype(np.int64), arrived_ns=arrived, arrived_err_ns=arrived_err, first=first,
-        late=int(np.count_nonzero(~timely)), late_packets=int(late_packets),
+        late=int(np.count_nonzero(~timely)), late_packets=int(np.count_nonzero(overdue)),
         strangers=int(np.count_nonzero(~known)), tmax_ns=tmax_ns,
     )  # fmt: skip
 

@@ -4,13 +4,14 @@ Kernel stamps are CLOCK_REALTIME; the capture holds readings of what that is ahe
 CLOCK_MONOTONIC, and between two readings the difference is taken to change evenly. When the
 readings disagree by more than a millisecond somebody set the clock, and nothing is told.
 
-Neighbours: ``capture`` makes the file; ``records`` keeps the arrivals.
+Neighbours: ``capture`` makes the file, ``numbers`` finds the numbers in it; ``records`` keeps
+the arrivals.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordError
-from harness.traffic.layout import HEAD, MAGIC
-from harness.traffic.pcapng import CapturedFrame, ClockReading, PcapngFile
+from harness.traffic.numbers import Ints, NumberedFrames, damaged, numbered, walk
+from harness.traffic.pcapng import ClockReading, PcapngFile
 from harness.traffic.records import Records
 from harness.traffic.stream import StreamSpec
 
 _STEP_NS = 1_000_000
 _ECHO_REPLY = {4: 0, 6: 129}
+PIECE = 16 << 20
+"""Octets of a capture that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,74 +45,68 @@ def read_arrivals(path: Path, streams: Sequence[StreamSpec]) -> Extracted:
     Reads the file once, in linear time. Raises RecordError for a damaged or cut capture.
     """
     by_id = {spec.stream_id: spec for spec in streams}
-    found: dict[int, tuple[list[int], list[int]]] = {key: ([], []) for key in by_id}
+    found: dict[int, list[tuple[Ints, Ints]]] = {key: [] for key in by_id}
     with PcapngFile(path) as capture:
-        for frame in capture.frames():
-            if frame.direction == "out":
-                continue
-            numbered = _number(frame)
-            if numbered is None or numbered.stream_id not in by_id:
-                continue
-            if numbered.matches(by_id[numbered.stream_id]):
-                times, numbers = found[numbered.stream_id]
-                times.append(frame.real_ns)
-                numbers.append(numbered.seq)
+        for frames in _numbered_frames(capture):
+            for key in np.unique(frames.stream_id).tolist():
+                if key in by_id:
+                    mine = _matching(frames, key, by_id[key])
+                    found[key].append((frames.real_ns[mine], frames.seq[mine]))
         clocks, dropped = capture.clocks, capture.dropped or 0
     offsets = _Offsets(path, clocks)
     return Extracted(
         records={
             by_id[key].name: Records(
-                stream_id=key, clock="run", t_ns=offsets.to_run(np.array(times, dtype=np.int64)),
-                seq=np.array(numbers, dtype=np.int64),
+                stream_id=key, clock="run",
+                t_ns=_joined([offsets.to_run(times) for times, _ in pieces]),
+                seq=_joined([numbers for _, numbers in pieces]),
             )
-            for key, (times, numbers) in found.items()
+            for key, pieces in found.items()
         },
         dropped=dropped,
         clock_err_ns=offsets.err_ns,
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _NumberedFrame:
-    version: int
-    protocol: int
-    destination_port: int
-    icmp_type: int
-    stream_id: int
-    seq: int
+def _numbered_frames(capture: PcapngFile) -> Iterator[NumberedFrames]:
+    """The numbered frames of a capture, a piece of the file at a time."""
+    at, size, room = 0, len(capture), PIECE
+    while at < size:
+        piece = capture.piece(at, min(at + room, size))
+        blocks = walk(piece)
+        wrong = damaged(piece, blocks.packets)
+        for other in blocks.others:
+            if wrong is None or other < wrong:
+                (length,) = struct.unpack_from("<I", piece, other + 4)
+                capture.take_other(piece[other : other + length], at + other)
+        if wrong is not None:
+            raise capture.damaged(at + wrong)
+        yield numbered(piece, blocks.packets)
+        if blocks.end == 0:  # not one whole block
+            (length,) = struct.unpack_from("<I", piece, 4) if len(piece) >= 8 else (0,)
+            if length < 12 or at + length > size:
+                raise capture.cut_off(at)
+            room = length
+            continue
+        at += blocks.end
+        room = PIECE
+    capture.check_end()
 
-    def matches(self, spec: StreamSpec) -> bool:
-        """A datagram to the stream's port, or a reply to its echo request."""
-        if self.version != spec.version:
-            return False
-        if spec.protocol == "udp":
-            return self.protocol == 17 and self.destination_port == spec.destination_port
-        return self.protocol in (1, 58) and self.icmp_type == _ECHO_REPLY[spec.version]
 
-
-def _number(frame: CapturedFrame) -> _NumberedFrame | None:
-    """The number in a frame; IPv4 options are stepped over, IPv6 extension headers are not."""
-    data, at = frame.data, 12
-    if len(data) < 14 + 20 + 8 + HEAD.size:
-        return None
-    kind = data[at] << 8 | data[at + 1]
-    while kind in (0x8100, 0x88A8) and at + 6 < len(data):
-        at += 4
-        kind = data[at] << 8 | data[at + 1]
-    at += 2
-    if kind == 0x0800:
-        version, protocol, transport = 4, data[at + 9], at + (data[at] & 15) * 4
-    elif kind == 0x86DD:
-        version, protocol, transport = 6, data[at + 6], at + 40
+def _matching(frames: NumberedFrames, key: int, spec: StreamSpec) -> npt.NDArray[np.bool_]:
+    """Inbound datagrams to the stream's port, or replies to its echo requests."""
+    mine: npt.NDArray[np.bool_] = (frames.stream_id == key) & ~frames.outgoing
+    mine &= frames.version == spec.version
+    if spec.protocol == "udp":
+        mine &= (frames.protocol == 17) & (frames.port == spec.destination_port)
     else:
-        return None
-    if protocol not in (17, 1, 58) or transport + 8 + HEAD.size > len(data):
-        return None
-    magic, stream_id, _, seq, _ = HEAD.unpack_from(data, transport + 8)
-    if magic != MAGIC:
-        return None
-    (port,) = struct.unpack_from("!H", data, transport + 2)
-    return _NumberedFrame(version, protocol, port, data[transport], stream_id, seq)
+        mine &= np.isin(frames.protocol, (1, 58))
+        mine &= frames.icmp_type == _ECHO_REPLY[spec.version]
+    return mine
+
+
+def _joined(pieces: list[Ints]) -> Ints:
+    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
 
 
 class _Offsets:
@@ -128,7 +125,7 @@ class _Offsets:
             )
         self.err_ns = max(one.err_ns for one in readings) + spread
 
-    def to_run(self, real_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def to_run(self, real_ns: Ints) -> Ints:
         # Interpolated around the first offset: a float holds the differences exactly enough.
         base = int(self._offset[0])
         drift = np.interp(
@@ -136,5 +133,5 @@ class _Offsets:
             (self._real - self._real[0]).astype(float),
             (self._offset - base).astype(float),
         )
-        shift: npt.NDArray[np.int64] = np.rint(drift).astype(np.int64) + base
+        shift: Ints = np.rint(drift).astype(np.int64) + base
         return real_ns - shift

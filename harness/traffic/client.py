@@ -47,7 +47,7 @@ def program(module: str) -> list[str]:
     return ["env", f"PYTHONPATH={_ROOT}", sys.executable, "-m", f"harness.traffic.{module}"]
 
 
-class _Program:
+class Program:
     """A running program: its events by name, and its end."""
 
     def __init__(self, what: str, spawn: Spawn, module: str, order: bytes) -> None:
@@ -175,7 +175,7 @@ class Sender:
     ``stop`` or ``join`` ends it and gives its summary; ``kill`` without one.
     """
 
-    def __init__(self, spec: StreamSpec, sends: Path, running: _Program) -> None:
+    def __init__(self, spec: StreamSpec, sends: Path, running: Program) -> None:
         self.spec = spec
         self.sends = sends
         self._program = running
@@ -193,7 +193,7 @@ class Sender:
             first_seq=first_seq, sends=str(sends.absolute()),
         )  # fmt: skip
         what = f"sender of stream {spec.name}"
-        return cls(spec, sends, _Program(what, spawn, "sender", order_line(order)))
+        return cls(spec, sends, Program(what, spawn, "sender", order_line(order)))
 
     @property
     def pid(self) -> int:
@@ -216,7 +216,7 @@ class Sender:
 class Capture:
     """One interface being captured; ``start`` returns when every later frame is kept."""
 
-    def __init__(self, path: Path, running: _Program) -> None:
+    def __init__(self, path: Path, running: Program) -> None:
         self.path = path
         self._program = running
 
@@ -238,7 +238,7 @@ class Capture:
             harness=f"failover-harness {__version__}",
         )  # fmt: skip
         what = f"capture of {interface}"
-        return cls(path, _Program(what, spawn, "capture", order_line(order)))
+        return cls(path, Program(what, spawn, "capture", order_line(order)))
 
     @property
     def pid(self) -> int:

@@ -10,23 +10,18 @@ receipt. Facts go to ``on_fact``: GuestClock from each round trip, LinkEvent for
 netdev. A link event waits until a later round trip bounds its time from above, then is dated
 by ``harness.measure.clocks``; never later than its receipt.
 
-Neighbours: ``guestlines`` puts lines in order; ``lab`` gives the sockets; ``scenario``
-starts and dumps streams.
+Neighbours: ``guestlines`` puts lines in order, ``guestdump`` reads dumps; ``lab`` gives the
+sockets; ``scenario`` starts and dumps streams.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import socket
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,51 +31,22 @@ from harness.errors import DeadlineExceeded, LabError, ReachError, RecordError
 from harness.measure.clocks import GuestClockMap
 from harness.observe import Fact, GuestClock, LinkEvent, LinkState, Note, Snapshot
 from harness.observe.record import now_ns
+from harness.traffic.guestdump import (
+    GuestDump,
+    RawDump,
+    StreamTotals,
+    assemble,
+    echo_replies,
+    guest_dump,
+    tcp_dump,
+    totals,
+)
 from harness.traffic.guestlines import Line, LineOrder, parse_line
-from harness.traffic.records import Records
+from harness.traffic.tcprecord import TcpRecord, TcpTotals, totals_of
 
-_RAW = np.dtype([("t_ns", "<u8"), ("seq", "<u4"), ("error", "<u4")])
 _PING_LOST_S = 3.0
 """After this long a ping counts as swallowed by a migration, and another is sent."""
 _EVENTS = ("added", "removed", "enslaved", "released", "up", "down", "changed")
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTotals:
-    """What labprobe says of a stream at its end. Times in ns of the guest's clock.
-
-    ``unrecorded`` packets found no room in the guest's memory; ``overrun`` were dropped by
-    the sink's socket, which was full: neither is the network's loss. ``failed`` sends were
-    refused by the guest's kernel and were not sent. ``late``, ``moved_ns``: as in
-    ``programs.SendSummary``.
-    """
-
-    records: int
-    unrecorded: int
-    overrun: int = 0
-    foreign: int = 0
-    sent: int = 0
-    failed: int = 0
-    late: int = 0
-    largest_gap_ns: int = 0
-    moved_ns: int = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether the records hold all that the socket saw."""
-        return self.unrecorded == 0 and self.overrun == 0
-
-
-@dataclass(frozen=True, slots=True)
-class GuestDump:
-    """A stream's records as the guest made them (``clock`` guest), and its totals.
-
-    ``errors`` counts refused sends by errno; they are not among the records.
-    """
-
-    records: Records
-    totals: StreamTotals
-    errors: Mapping[int, int]
 
 
 class GuestLink:
@@ -170,21 +136,56 @@ class GuestLink:
         """Record arrivals of a stream at a UDP port of the guest."""
         self._ask(f"sink {stream_id} {port} {version}", timeout)
 
+    def start_echo_sink(self, stream_id: int, *, version: int = 4, timeout: float = 10.0) -> None:
+        """Record the replies to a stream of echo requests (``start_sender`` with port None);
+        ``stop`` and ``dump`` know them as ``echo_replies(stream_id)``."""
+        self._ask(f"sink {echo_replies(stream_id)} icmp {version}", timeout)
+
     def start_sender(
-        self, stream_id: int, destination: str, port: int, *, rate: float, size: int,
-        count: int = 0, source_port: int = 0, timeout: float = 10.0,
+        self, stream_id: int, destination: str, port: int | None, *, rate: float, size: int,
+        count: int = 0, source_port: int = 0, dscp: int = 0, timeout: float = 10.0,
     ) -> None:  # fmt: skip
-        """Send a stream from the guest; ``size`` octets of IP packet, ``count`` 0: endless."""
+        """Send a stream from the guest; ``size`` octets of IP packet, ``count`` 0: endless.
+
+        ``port`` None: echo requests. Packets go where the guest's routes lead: tagged ones
+        through a VLAN netdev of the guest, with an address in the destination's subnet.
+        """
         self._ask(
-            f"send {stream_id} {destination} {port} {rate:g} {size} {count} {source_port}", timeout
+            f"send {stream_id} {destination} {'icmp' if port is None else port} {rate:.9g} {size} "
+            f"{count} {source_port} {dscp}",
+            timeout,
         )
+
+    def start_tcp_sink(
+        self, stream_id: int, port: int, *, version: int = 4, timeout: float = 10.0
+    ) -> None:
+        """Take one connection at a TCP port of the guest and check what comes."""
+        self._ask(f"tcp-sink {stream_id} {port} {version}", timeout)
+
+    def start_tcp_sender(
+        self, stream_id: int, destination: str, port: int, *, rate: float, octets: int = 0,
+        dscp: int = 0, timeout: float = 10.0,
+    ) -> None:  # fmt: skip
+        """Send ``rate`` octets a second over TCP, ``octets`` in all (0: endless)."""
+        self._ask(f"tcp-send {stream_id} {destination} {port} {rate:.9g} {octets} {dscp}", timeout)
+
+    def stop_tcp(self, stream_id: int, *, timeout: float = 10.0) -> TcpTotals:
+        """End a TCP stream; the guest waits up to 2 s for the ACKs of what it has sent."""
+        return totals_of(dict(self._ask(f"stop {stream_id}", timeout).data))
 
     def stop(self, stream_id: int, *, timeout: float = 10.0) -> StreamTotals:
         """End a stream; its records stay in the guest until ``dump`` and ``reset``."""
-        return _totals(self._ask(f"stop {stream_id}", timeout))
+        return totals(self._ask(f"stop {stream_id}", timeout))
 
     def dump(self, stream_id: int, *, timeout: float = 60.0) -> GuestDump:
         """The records of a stream. RecordError when what came is not what was sent off."""
+        return guest_dump(stream_id, self._fetch(stream_id, timeout))
+
+    def dump_tcp(self, stream_id: int, *, timeout: float = 60.0) -> TcpRecord:
+        """The record of a TCP stream's end in the guest. RecordError as ``dump``."""
+        return tcp_dump(stream_id, self._fetch(stream_id, timeout))
+
+    def _fetch(self, stream_id: int, timeout: float) -> RawDump:
         tag = next(self._tags)
         with self._lock:
             self._collecting[tag] = []
@@ -195,7 +196,7 @@ class GuestLink:
         finally:
             with self._lock:
                 self._collecting.pop(tag, None)
-        return self._assemble(stream_id, pieces, end)
+        return assemble(f"guest {self.guest}: dump of stream {stream_id}", pieces, end)
 
     def reset(self, *, timeout: float = 10.0) -> None:
         """End and forget all streams of the guest."""
@@ -400,40 +401,3 @@ class GuestLink:
             self._send(f"@{tag} ping\n")
         except ReachError:
             self._pings.pop(tag, None)  # the reader of that socket notices its end
-
-    def _assemble(self, stream_id: int, pieces: list[Line], end: Line) -> GuestDump:
-        where = f"guest {self.guest}: dump of stream {stream_id}"
-        raw = bytearray()
-        for piece in pieces:
-            if int(piece.data["at"]) * _RAW.itemsize != len(raw):
-                raise RecordError(f"{where}: a piece is missing after {len(raw)} octets")
-            try:
-                raw += base64.b64decode(piece.data["b64"], validate=True)
-            except binascii.Error as error:
-                raise RecordError(f"{where}: a piece is damaged: {error}") from error
-        count, checksum = int(end.data["count"]), int(end.data["crc32"])
-        if len(raw) != count * _RAW.itemsize or zlib.crc32(raw) != checksum:
-            raise RecordError(
-                f"{where}: {len(raw) / _RAW.itemsize:g} records came of {count}, or their "
-                "checksum is wrong"
-            )
-        rows = np.frombuffer(bytes(raw), dtype=_RAW)
-        good = rows[rows["error"] == 0]
-        errors, counts = np.unique(rows["error"][rows["error"] != 0], return_counts=True)
-        return GuestDump(
-            records=Records(
-                stream_id=stream_id, clock="guest", t_ns=good["t_ns"].astype(np.int64),
-                seq=good["seq"].astype(np.int64),
-            ),
-            totals=_totals(end),
-            errors=dict(zip(errors.tolist(), counts.tolist(), strict=True)),
-        )  # fmt: skip
-
-
-def _totals(line: Line) -> StreamTotals:
-    fields: dict[str, Any] = {
-        name: int(line.data[name])
-        for name in StreamTotals.__dataclass_fields__
-        if name in line.data
-    }
-    return StreamTotals(**fields)

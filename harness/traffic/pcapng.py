@@ -20,13 +20,18 @@ from typing import BinaryIO, Literal
 
 from harness.errors import RecordError
 
-_SECTION, _INTERFACE, _PACKET, _STATISTICS = 0x0A0D0D0A, 1, 6, 5
+_SECTION, _INTERFACE, PACKET, _STATISTICS = 0x0A0D0D0A, 1, 6, 5
+_STATISTICS_MARK = struct.pack("<I", _STATISTICS)
 _ORDER = 0x1A2B3C4D
-_COMMENT, _IF_NAME, _IF_TSRESOL, _FLAGS = 1, 2, 9, 2
+_COMMENT, _IF_NAME, _IF_TSRESOL, FLAGS = 1, 2, 9, 2
 _END_TIME, _RECEIVED, _DROPPED = 3, 4, 5
 _SHB_OS, _SHB_PROGRAM = 3, 4
 _PACKET_HEAD = struct.Struct("<IIIIIII")  # type, length, interface, time, time, kept, original
 _FLAGS_TAIL = struct.Struct("<HHIHHI")  # option epb_flags, end of options, length again
+FRAME_AT = _PACKET_HEAD.size
+"""Where the frame begins in a packet block."""
+PACKET_SMALLEST = FRAME_AT + 4
+"""Octets of a packet block without a frame and without options."""
 _CLOCK = re.compile(rb"realtime-monotonic=(-?\d+)ns\+-(\d+)ns")
 _HINT = "the run cannot be judged on the streams captured there"
 
@@ -62,10 +67,10 @@ class PcapngWriter:
         total = _PACKET_HEAD.size + kept + padding + _FLAGS_TAIL.size
         self._file.write(
             _PACKET_HEAD.pack(
-                _PACKET, total, 0, real_ns >> 32, real_ns & 0xFFFFFFFF, kept, length
+                PACKET, total, 0, real_ns >> 32, real_ns & 0xFFFFFFFF, kept, length
             )
             + data + bytes(padding)
-            + _FLAGS_TAIL.pack(_FLAGS, 4, flags, 0, 0, total)
+            + _FLAGS_TAIL.pack(FLAGS, 4, flags, 0, 0, total)
         )  # fmt: skip
         self.count += 1
 
@@ -138,29 +143,66 @@ class PcapngFile:
 
     def frames(self) -> Iterator[CapturedFrame]:
         """Every frame in the order captured; RecordError at the place where the file ends
-        too early."""
+        too early, or is damaged."""
         data, size, at = memoryview(self._map), len(self._map), 0
         try:
             while at < size:
                 kind, length = struct.unpack_from("<II", data, at) if at + 8 <= size else (0, 0)
                 if length < 12 or at + length > size:
-                    raise RecordError(
-                        f"{self.path}: cut off at octet {at}: the capture did not come to its end",
-                        hint=_HINT,
-                    )
-                if kind == _PACKET:
+                    raise self.cut_off(at)
+                if kind == PACKET:
+                    if length < PACKET_SMALLEST:
+                        raise self.damaged(at)
                     _, _, _, high, low, kept, full = _PACKET_HEAD.unpack_from(data, at)
-                    begin = at + _PACKET_HEAD.size
+                    begin = at + FRAME_AT
                     options = begin + kept + (-kept % 4)
-                    code, _, flags = struct.unpack_from("<HHI", data, options)
-                    direction = _DIRECTIONS[flags & 3 if code == _FLAGS else 0]
+                    if options + 4 > at + length:
+                        raise self.damaged(at)
+                    code = flags = 0
+                    if options + 12 <= at + length:
+                        code, _, flags = struct.unpack_from("<HHI", data, options)
+                    direction = _DIRECTIONS[flags & 3 if code == FLAGS else 0]
                     with data[begin : begin + kept] as frame:
                         yield CapturedFrame(high << 32 | low, direction, full, frame)
-                elif kind == _STATISTICS:
-                    self._statistics(bytes(data[at + 8 : at + length - 4]))
+                else:
+                    self.take_other(bytes(data[at : at + length]), at)
                 at += length
         finally:
             data.release()
+        self.check_end()
+
+    def __len__(self) -> int:
+        """Octets of the file."""
+        return len(self._map)
+
+    def piece(self, begin: int, end: int) -> bytes:
+        """Octets of the file. What was read before is given back: a capture may be larger
+        than the memory that its reading is allowed."""
+        done = begin - begin % mmap.PAGESIZE
+        if done:
+            self._map.madvise(mmap.MADV_DONTNEED, 0, done)
+        return self._map[begin:end]
+
+    def take_other(self, block: bytes, at: int) -> None:
+        """Take in a block that is no packet: the clocks and drops of statistics."""
+        if block.startswith(_STATISTICS_MARK):
+            if len(block) < 24:
+                raise self.damaged(at)
+            self._statistics(block[8:-4])
+
+    def cut_off(self, at: int) -> RecordError:
+        return RecordError(
+            f"{self.path}: cut off at octet {at}: the capture did not come to its end", hint=_HINT
+        )
+
+    def damaged(self, at: int) -> RecordError:
+        return RecordError(
+            f"{self.path}: damaged: the block at octet {at} is shorter than what it holds",
+            hint=_HINT,
+        )
+
+    def check_end(self) -> None:
+        """RecordError when the last block, which has the drops, has not come."""
         if self.dropped is None:
             raise RecordError(
                 f"{self.path}: cut off: the capture did not come to its end", hint=_HINT

@@ -1,4 +1,4 @@
-"""What the harness and its two programs in a namespace say to each other, as JSON lines.
+"""What the harness and its programs in a namespace say to each other, as JSON lines.
 
 ``client`` writes an order to a program's stdin; the program answers on stdout with events
 (``Event``) and, at its end, one summary. Imports nothing heavy.
@@ -77,10 +77,25 @@ class CaptureSummary:
     offset_err_ns: int
 
 
-_Order = TypeVar("_Order", SendOrder, CaptureOrder)
+@dataclass(frozen=True, slots=True)
+class TcpOrder:
+    """What ``tcp`` does: ``role`` sender or sink; ``octets`` 0: until stopped. A sink listens at
+    ``address``, a sender connects to it from ``source``. ``rate`` is octets a second."""
+
+    role: str
+    stream_id: int
+    address: str
+    port: int
+    source: str
+    rate: float
+    octets: int
+    dscp: int
 
 
-def order_line(order: SendOrder | CaptureOrder) -> bytes:
+_Order = TypeVar("_Order", SendOrder, CaptureOrder, TcpOrder)
+
+
+def order_line(order: SendOrder | CaptureOrder | TcpOrder) -> bytes:
     return json.dumps(asdict(order)).encode() + b"\n"
 
 

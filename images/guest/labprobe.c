@@ -8,14 +8,22 @@
  *   beacon MS                        a "beacon" line every MS ms from now on (0: none)
  *   links                            a "link" line of event "state" for each netdev, "links"
  *   sink ID PORT [4|6]               receive stream ID on UDP PORT, record every arrival
- *   send ID DST PORT RATE SIZE COUNT [SRCPORT]
+ *   send ID DST PORT RATE SIZE COUNT [SRCPORT [DSCP]]
  *                                    send stream ID: RATE packets a second, SIZE octets of IP
  *                                    packet each, COUNT of them (0: until `stop`)
+ *   tcp-sink ID PORT [4|6]           take one connection, check what comes, see "TCP" below
+ *   tcp-send ID DST PORT RATE [OCTETS [DSCP]]
+ *                                    connect and send RATE octets a second, OCTETS of them
+ *                                    (0: until `stop`, which waits up to 2 s for their ACKs)
  *   stop ID                          "stopped" with the totals
  *   dump ID                          "data" lines (base64 of records), then "end" with CRC-32
  *   reset                            stop and forget all streams
  *   again N                          send the lines from number N on once more
  *   quit
+ *
+ * PORT may be `icmp`: `send` then sends echo requests. Their replies are a record of their own, of
+ * ID + 65536: `sink ID+65536 icmp`. Streams go where the guest's routes lead; for tagged frames
+ * the guest has a VLAN netdev with an address of the VLAN's subnet.
  *
  * A command may start with `@TAG ` (digits); its answer then carries "re":TAG. What cannot be
  * done is answered by an "error" line. Every line has a number "n", counted from 0: a reader
@@ -36,7 +44,9 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -428,6 +438,7 @@ static void *follow_netlink(void *unused)
 #define MAGIC 0x46485054u      /* "FHPT" */
 #define BURST 4                /* packets that a late sender sends at once, at most */
 #define FLOWING 10             /* packets after which a sender says that it is flowing */
+#define ECHO_REPLIES 65536
 
 /* The payload's head, in network order; zeroes follow (harness/traffic/layout.py). */
 struct numbered {
@@ -444,8 +455,8 @@ struct record {
 } __attribute__((packed));
 
 struct stream {
-	int id; /* 0: free */
-	bool sender;
+	int id; /* 0: free; above ECHO_REPLIES: the replies to stream id - ECHO_REPLIES */
+	bool sender, six, icmp, tcp;
 	atomic_bool stop, ended;
 	int fd, wake; /* the eventfd wakes a sink to stop */
 	pthread_t thread;
@@ -458,6 +469,14 @@ struct stream {
 	struct sockaddr_storage to;
 	uint32_t wanted, size, sent, failed, late;
 	int64_t period, largest_gap, moved;
+	int traffic_class;
+	/* TCP, see below */
+	bool connected, whole; /* whole: the sender has said that there is no more */
+	int broken;	       /* errno that ended the connection, or 0 */
+	double rate;	       /* octets a second */
+	uint64_t wanted_octets, octets, corrupt, first_corrupt, unacknowledged;
+	uint32_t stalls, retransmitted;
+	int64_t longest_stall;
 };
 
 static struct stream streams[STREAMS];
@@ -483,9 +502,10 @@ static void add_record(struct stream *s, int64_t t, uint32_t seq, uint32_t error
  * taken over to CLOCK_MONOTONIC by the difference of the two clocks at the read. */
 static void *run_sink(void *argument)
 {
-	enum { BATCH = 32 };
+	enum { BATCH = 32, ROOM = 60 + 8 + sizeof(struct numbered) };
 	struct stream *s = argument;
-	struct numbered head[BATCH];
+	uint8_t data[BATCH][ROOM];
+	struct numbered head;
 	struct iovec io[BATCH];
 	struct mmsghdr messages[BATCH];
 	char control[BATCH][128] __attribute__((aligned(8)));
@@ -494,7 +514,7 @@ static void *run_sink(void *argument)
 
 	while (poll(wait, 2, -1) >= 0 || errno == EINTR) {
 		for (int i = 0; i < BATCH; i++) {
-			io[i] = (struct iovec){ &head[i], sizeof head[i] };
+			io[i] = (struct iovec){ data[i], ROOM };
 			messages[i].msg_hdr = (struct msghdr){ .msg_iov = &io[i], .msg_iovlen = 1,
 							       .msg_control = control[i],
 							       .msg_controllen = sizeof control[i] };
@@ -513,9 +533,14 @@ static void *run_sink(void *argument)
 					memcpy(&s->overrun, CMSG_DATA(c), sizeof s->overrun);
 				}
 			}
-			if (messages[i].msg_len == sizeof head[i] && ntohl(head[i].magic) == MAGIC &&
-			    ntohs(head[i].stream) == s->id)
-				add_record(s, t, ntohl(head[i].seq), 0);
+			/* A raw socket gives the ICMP header too, and that of IPv4 before it. */
+			size_t at = !s->icmp ? 0 : s->six ? 8 : 8 + (data[i][0] & 15) * 4u;
+			if (messages[i].msg_len >= at + sizeof head)
+				memcpy(&head, data[i] + at, sizeof head);
+			else
+				head.magic = 0;
+			if (ntohl(head.magic) == MAGIC && ntohs(head.stream) == (s->id & 0xffff))
+				add_record(s, t, ntohl(head.seq), 0);
 			else
 				s->foreign++;
 		}
@@ -526,6 +551,24 @@ static void *run_sink(void *argument)
 	return NULL;
 }
 
+/* The header of an echo request; of ICMPv6 the kernel makes the checksum. */
+static void write_echo(const struct stream *s, uint8_t *message, size_t length, uint32_t k)
+{
+	uint16_t words[4] = { htons(s->six ? ICMP6_ECHO_REQUEST << 8 : 8 << 8), 0,
+			      htons((uint16_t)s->id), htons((uint16_t)k) };
+	uint32_t sum = 0;
+
+	memcpy(message, words, sizeof words);
+	if (s->six)
+		return;
+	for (size_t i = 0; i < length; i += 2) /* there is a zero after an odd length */
+		sum += (uint32_t)(message[i] << 8 | message[i + 1]);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = ~((sum >> 16) + sum) & 0xffff;
+	message[2] = (uint8_t)(sum >> 8);
+	message[3] = (uint8_t)sum;
+}
+
 /* Packet k is due at start + k * period. One that leaves more than a period after its time is
  * late. A late sender catches up BURST packets at once at most; if it is behind even then, the
  * schedule moves by what is missing (`moved`, ns), so that a stall makes no burst. Numbers have
@@ -533,10 +576,10 @@ static void *run_sink(void *argument)
 static void *run_sender(void *argument)
 {
 	struct stream *s = argument;
-	bool six = s->to.ss_family == AF_INET6;
-	size_t length = s->size - (six ? 48 : 28);
-	socklen_t to_length = six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-	char *payload = calloc(1, length);
+	size_t before = s->icmp ? 8 : 0; /* octets of the header that are ours to write */
+	size_t length = s->size - (s->six ? 48 : 28) + before;
+	socklen_t to_length = s->six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	uint8_t *payload = calloc(1, length + 1);
 	struct numbered head = { .magic = htonl(MAGIC), .stream = htons((uint16_t)s->id) };
 	int64_t start = now(), last = 0;
 	uint32_t in_a_row = 0;
@@ -559,7 +602,9 @@ static void *run_sender(void *argument)
 			break;
 		head.seq = htonl(k);
 		head.sent_ns = htobe64((uint64_t)t);
-		memcpy(payload, &head, sizeof head);
+		memcpy(payload + before, &head, sizeof head);
+		if (s->icmp)
+			write_echo(s, payload, length, k);
 		/* Never wait for room: a stalled netdev must not stall the schedule unseen. */
 		int error = 0;
 		if (sendto(s->fd, payload, length, MSG_DONTWAIT, (struct sockaddr *)&s->to, to_length) < 0)
@@ -581,6 +626,179 @@ static void *run_sender(void *argument)
 	return NULL;
 }
 
+/* ---- TCP -----------------------------------------------------------------------------------
+ * A stream of octets whose word k, 8 octets in network order, is ID << 48 | k: each octet's
+ * place says what it has to be. The sender writes what is due every TICK; what it could not
+ * write within CATCH_UP it does not make up for (`moved`). The sink checks each octet. A stall is
+ * more than STALL between two receipts, or in which the sender's socket took nothing.
+ *
+ * Its records are told apart by `error`; t_ns is when it was noted, the value is in `seq`:
+ * 1 octets since the last such record, one each second (at most 2^32 - 1); 2 a stall that has
+ * just ended, in us; 3 silence until the end, in us; 4 segments retransmitted in all, when that
+ * has changed. harness/traffic/tcp.py is the same for a namespace. */
+#define TICK (SECOND / 100)
+#define STALL (SECOND / 10)
+#define CATCH_UP (SECOND / 10)
+#define TCP_CHUNK 16384
+enum { TCP_PROGRESS = 1, TCP_STALL, TCP_SILENCE, TCP_RETRANSMITTED };
+
+static uint8_t ramp(const struct stream *s, uint64_t at)
+{
+	uint64_t word = (uint64_t)s->id << 48 | (at / 8 & 0xffffffffffffULL);
+	return (uint8_t)(word >> (56 - at % 8 * 8));
+}
+
+static void note_stall(struct stream *s, int64_t from, int64_t t, uint32_t kind)
+{
+	if (!from || t - from <= STALL)
+		return;
+	s->stalls++;
+	if (t - from > s->longest_stall)
+		s->longest_stall = t - from;
+	add_record(s, t, (uint32_t)((t - from) / 1000), kind);
+}
+
+struct progress {
+	int64_t t;
+	uint64_t octets;
+};
+
+/* Once a second, and at the end: how far it has come, and what the kernel says. */
+static void note_progress(struct stream *s, int fd, struct progress *told, bool end)
+{
+	struct tcp_info info;
+	socklen_t length = sizeof info;
+	int64_t t = now();
+
+	if (t - told->t < SECOND && !end)
+		return;
+	uint64_t more = s->octets - told->octets;
+	add_record(s, t, more > UINT32_MAX ? UINT32_MAX : (uint32_t)more, TCP_PROGRESS);
+	*told = (struct progress){ t, s->octets };
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+	    info.tcpi_total_retrans != s->retransmitted) {
+		s->retransmitted = info.tcpi_total_retrans;
+		add_record(s, t, s->retransmitted, TCP_RETRANSMITTED);
+	}
+}
+
+static void *run_tcp_sink(void *argument)
+{
+	struct stream *s = argument;
+	uint8_t data[TCP_CHUNK];
+	struct progress told = { .t = now() };
+	int64_t last = 0;
+	int fd = -1;
+
+	for (bool stopping = false, idle = false; !s->whole && !s->broken && !(stopping && idle);) {
+		struct pollfd wait[2] = { { .fd = fd < 0 ? s->fd : fd, .events = POLLIN },
+					  { .fd = s->wake, .events = POLLIN } };
+		stopping = s->stop; /* before the poll: what had come until then is read */
+		idle = poll(wait, 2, stopping ? 0 : 250) >= 0 && !wait[0].revents;
+		int64_t t = now();
+		if (fd < 0) {
+			if (!idle && (fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+				s->connected = true;
+			continue;
+		}
+		ssize_t got = idle ? -1 : recv(fd, data, sizeof data, MSG_DONTWAIT);
+		if (got > 0) {
+			note_stall(s, last, t, TCP_STALL);
+			last = t;
+			if (!s->octets)
+				say("\"kind\":\"flowing\",\"id\":%d", s->id);
+		} else if (got == 0) {
+			s->whole = true;
+		} else if (!idle && errno != EAGAIN && errno != EINTR) {
+			s->broken = errno;
+		}
+		for (ssize_t i = 0; i < got; i++, s->octets++)
+			if (data[i] != ramp(s, s->octets) && s->corrupt++ == 0)
+				s->first_corrupt = s->octets;
+		note_progress(s, fd, &told, false);
+	}
+	if (!s->whole)
+		note_stall(s, last, now(), TCP_SILENCE);
+	if (fd >= 0) {
+		note_progress(s, fd, &told, true);
+		close(fd);
+	}
+	s->ended = true;
+	return NULL;
+}
+
+static void *run_tcp_sender(void *argument)
+{
+	struct stream *s = argument;
+	uint8_t data[TCP_CHUNK];
+	struct pollfd wait[2] = { { .fd = s->fd, .events = POLLOUT },
+				  { .fd = s->wake, .events = POLLIN } };
+	socklen_t length = s->six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	socklen_t error_length = sizeof s->broken;
+	int unread;
+
+	if (connect(s->fd, (struct sockaddr *)&s->to, length) < 0 && errno != EINPROGRESS)
+		s->broken = errno;
+	while (!s->broken && !s->stop && poll(wait, 2, -1) >= 0 && !wait[0].revents)
+		;
+	if (!s->broken)
+		getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &s->broken, &error_length);
+	s->connected = !s->broken && wait[0].revents;
+	int64_t start = now(), blocked = 0;
+	struct progress told = { .t = start };
+	while (s->connected && !s->broken && !s->stop &&
+	       (!s->wanted_octets || s->octets < s->wanted_octets)) {
+		int64_t t = now(), behind = t - start - (int64_t)((double)s->octets / s->rate * SECOND);
+		if (behind > CATCH_UP) {
+			start += behind - CATCH_UP;
+			s->moved += behind - CATCH_UP;
+			behind = CATCH_UP;
+		}
+		uint64_t due = (uint64_t)((double)behind * s->rate / SECOND);
+		if (s->wanted_octets && due > s->wanted_octets - s->octets)
+			due = s->wanted_octets - s->octets;
+		if (behind <= 0 || due == 0) {
+			poll(wait + 1, 1, TICK / 1000000);
+			note_progress(s, s->fd, &told, false);
+			continue;
+		}
+		size_t size = due < sizeof data ? (size_t)due : sizeof data;
+		for (size_t i = 0; i < size; i++)
+			data[i] = ramp(s, s->octets + i);
+		ssize_t sent = send(s->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent > 0) {
+			if (!s->octets)
+				say("\"kind\":\"flowing\",\"id\":%d", s->id);
+			s->octets += (uint64_t)sent;
+			note_stall(s, blocked, t, TCP_STALL);
+			blocked = 0;
+			if ((uint64_t)sent == due)
+				poll(wait + 1, 1, TICK / 1000000);
+		} else if (errno == EAGAIN || errno == EINTR) {
+			blocked = blocked ? blocked : t;
+			poll(wait, 2, 250);
+		} else {
+			s->broken = errno;
+		}
+		note_progress(s, s->fd, &told, false);
+	}
+	note_stall(s, blocked, now(), TCP_SILENCE);
+	if (s->connected) {
+		shutdown(s->fd, SHUT_WR);
+		int64_t give_up = now() + 2 * SECOND;
+		while (ioctl(s->fd, SIOCOUTQ, &unread) == 0 && unread > 0 && now() < give_up && !s->broken)
+			nanosleep(&(struct timespec){ 0, TICK }, NULL);
+		/* A FIN that has not been acknowledged counts for one here, and is none. */
+		s->unacknowledged = unread > 0 ? (uint64_t)unread : 0;
+		note_progress(s, s->fd, &told, true);
+	}
+	s->ended = true;
+	if (!s->stop)
+		say("\"kind\":\"finished\",\"id\":%d,\"sent\":%llu,\"failed\":%d", s->id,
+		    (unsigned long long)s->octets, s->broken);
+	return NULL;
+}
+
 static struct stream *find_stream(int id)
 {
 	for (int i = 0; i < STREAMS; i++)
@@ -591,10 +809,20 @@ static struct stream *find_stream(int id)
 
 static const char *totals(const struct stream *s)
 {
-	static char text[400]; /* only the main thread asks */
+	static char text[600]; /* only the main thread asks */
 	int n = snprintf(text, sizeof text, "\"id\":%d,\"records\":%u,\"unrecorded\":%u,\"ended\":%s,",
 			 s->id, s->count, s->refused, s->ended ? "true" : "false");
-	if (s->sender)
+	if (s->tcp)
+		snprintf(text + n, sizeof text - (size_t)n,
+			 "\"role\":\"%s\",\"connected\":%d,\"whole\":%d,\"broken\":%d,\"octets\":%llu,"
+			 "\"corrupt\":%llu,\"first_corrupt\":%lld,\"unacknowledged\":%llu,\"stalls\":%u,"
+			 "\"longest_stall_ns\":%lld,\"retransmitted\":%u,\"moved_ns\":%lld",
+			 s->sender ? "tcp-sender" : "tcp-sink", s->connected, s->whole, s->broken,
+			 (unsigned long long)s->octets, (unsigned long long)s->corrupt,
+			 s->corrupt ? (long long)s->first_corrupt : -1LL,
+			 (unsigned long long)s->unacknowledged, s->stalls, (long long)s->longest_stall,
+			 s->retransmitted, (long long)s->moved);
+	else if (s->sender)
 		snprintf(text + n, sizeof text - (size_t)n,
 			 "\"role\":\"sender\",\"sent\":%u,\"failed\":%u,\"late\":%u,"
 			 "\"largest_gap_ns\":%lld,\"moved_ns\":%lld",
@@ -618,38 +846,72 @@ static void end_stream(struct stream *s)
 	s->fd = -1;
 }
 
-static const char *start_stream(struct stream *s, int family, int port)
+static int open_socket(struct stream *s, int port)
 {
+	int family = s->six ? AF_INET6 : AF_INET, on = 1, room = 8 << 20;
 	struct sockaddr_storage local = { .ss_family = (sa_family_t)family };
-	int on = 1, room = 8 << 20;
+	socklen_t length = s->six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 
-	if (family == AF_INET6)
+	if (s->icmp)
+		s->fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, s->six ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+	else if (s->tcp)
+		s->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	else
+		s->fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return errno;
+	if (s->six)
 		((struct sockaddr_in6 *)&local)->sin6_port = htons((uint16_t)port);
 	else
 		((struct sockaddr_in *)&local)->sin_port = htons((uint16_t)port);
-	s->fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s->fd < 0)
-		return strerror(errno);
-	if (family == AF_INET6)
+	if (s->six && !s->icmp)
 		setsockopt(s->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-	setsockopt(s->fd, SOL_SOCKET, s->sender ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &room, sizeof room);
-	setsockopt(s->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
-	setsockopt(s->fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+	if (s->six)
+		setsockopt(s->fd, IPPROTO_IPV6, IPV6_TCLASS, &s->traffic_class, sizeof s->traffic_class);
+	else
+		setsockopt(s->fd, IPPROTO_IP, IP_TOS, &s->traffic_class, sizeof s->traffic_class);
+	if (s->icmp) { /* a sink takes echo replies only, a sender nothing at all */
+		struct icmp6_filter six;
+		uint32_t four = s->sender ? ~0u : ~1u; /* ICMP_FILTER: a set bit blocks the type */
+		ICMP6_FILTER_SETBLOCKALL(&six);
+		if (!s->sender)
+			ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &six);
+		if (s->six ? setsockopt(s->fd, IPPROTO_ICMPV6, ICMP6_FILTER, &six, sizeof six)
+			   : setsockopt(s->fd, SOL_RAW, 1 /* ICMP_FILTER */, &four, sizeof four))
+			return errno;
+	}
+	if (s->tcp) {
+		setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+		setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	} else {
+		setsockopt(s->fd, SOL_SOCKET, s->sender ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &room,
+			   sizeof room);
+		setsockopt(s->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+		setsockopt(s->fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+	}
+	if (bind(s->fd, (struct sockaddr *)&local, length) < 0)
+		return errno;
+	return s->tcp && !s->sender && listen(s->fd, 1) < 0 ? errno : 0;
+}
+
+static const char *start_stream(struct stream *s, int port)
+{
+	void *(*run)(void *) = s->tcp ? s->sender ? run_tcp_sender : run_tcp_sink
+			       : s->sender ? run_sender : run_sink;
+	int error = open_socket(s, port);
+
 	s->wake = eventfd(0, EFD_CLOEXEC);
 	pthread_mutex_init(&s->lock, NULL);
-	int error = 0;
-	if (bind(s->fd, (struct sockaddr *)&local,
-		 family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)) < 0)
-		error = errno;
-	else
-		error = pthread_create(&s->thread, NULL, s->sender ? run_sender : run_sink, s);
+	if (!error)
+		error = pthread_create(&s->thread, NULL, run, s);
 	/* A sender has to keep its schedule while the kernel probes or removes a device: with
 	 * preempt=full, a thread of this class runs in between. Not allowed, it is only later. */
-	if (!error && s->sender)
+	if (!error && s->sender && !s->tcp)
 		pthread_setschedparam(s->thread, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
 	if (!error)
 		return NULL;
-	close(s->fd);
+	if (s->fd >= 0)
+		close(s->fd);
 	close(s->wake);
 	s->id = 0;
 	return strerror(error);
@@ -722,56 +984,97 @@ static long number(const char *text, long low, long high)
 	return !text || errno || end == text || *end || value < low || value > high ? -1 : value;
 }
 
-static const char *open_sink(char **w)
+/* The port, 0 for `icmp` where that is allowed, -1 for anything else. */
+static long port_number(const char *text, bool icmp)
 {
-	long id = number(w[1], 1, 65535), port = number(w[2], 1, 65535);
-	long version = w[3] ? number(w[3], 4, 6) : 4;
+	return icmp && text && !strcmp(text, "icmp") ? 0 : number(text, 1, 65535);
+}
+
+static const char *open_sink(char **w, bool tcp)
+{
+	long port = port_number(w[2], !tcp), version = w[3] ? number(w[3], 4, 6) : 4;
+	long id = number(w[1], port ? 1 : ECHO_REPLIES + 1, port ? 65535 : ECHO_REPLIES + 65535);
 	struct stream *s = id > 0 && !find_stream((int)id) ? find_stream(0) : NULL;
 
 	if (id < 0 || port < 0 || version < 0 || version == 5)
-		return "usage: sink ID PORT [4|6]";
+		return "usage: sink ID PORT [4|6], sink ID+65536 icmp [4|6], tcp-sink ID PORT [4|6]";
 	if (!s)
 		return "the stream exists already, or there are too many";
-	*s = (struct stream){ .id = (int)id };
-	return start_stream(s, version == 6 ? AF_INET6 : AF_INET, (int)port);
+	*s = (struct stream){ .id = (int)id, .six = version == 6, .icmp = port == 0, .tcp = tcp };
+	return start_stream(s, (int)port);
+}
+
+/* Take in DST and PORT; what is wrong with them. */
+static const char *set_target(struct stream *s, const char *address, long port)
+{
+	struct sockaddr_in *four = (void *)&s->to;
+	struct sockaddr_in6 *six = (void *)&s->to;
+
+	if (inet_pton(AF_INET, address, &four->sin_addr) == 1) {
+		four->sin_family = AF_INET;
+		four->sin_port = htons((uint16_t)port);
+	} else if (inet_pton(AF_INET6, address, &six->sin6_addr) == 1) {
+		six->sin6_family = AF_INET6;
+		/* of a raw socket's target the port is the protocol, or 0 */
+		six->sin6_port = htons((uint16_t)port);
+		s->six = true;
+	} else {
+		return "DST is not an IP address";
+	}
+	return NULL;
 }
 
 static const char *open_sender(char **w)
 {
-	long id = number(w[1], 1, 65535), port = -1, size = -1, count = -1, source = 0;
-	double rate = 0;
-
+	static const char usage[] = "usage: send ID DST PORT RATE SIZE COUNT [SRCPORT [DSCP]]";
 	for (int i = 2; i <= 6; i++)
 		if (!w[i])
-			return "usage: send ID DST PORT RATE SIZE COUNT [SRCPORT]";
-	port = number(w[3], 1, 65535);
-	rate = atof(w[4]);
-	size = number(w[5], 28, 65535);
-	count = number(w[6], 0, UINT32_MAX);
-	source = w[7] ? number(w[7], 0, 65535) : 0;
+			return usage;
+	long id = number(w[1], 1, 65535), port = port_number(w[3], true);
+	long size = number(w[5], 28, 65535), count = number(w[6], 0, UINT32_MAX);
+	long source = w[7] ? number(w[7], 0, 65535) : 0;
+	long dscp = w[7] && w[8] ? number(w[8], 0, 63) : 0;
+	double rate = atof(w[4]);
 	struct stream *s = id > 0 && !find_stream((int)id) ? find_stream(0) : NULL;
-	if (id < 0 || port < 0 || count < 0 || source < 0 || !(rate >= 0.1 && rate <= 1e6))
-		return "usage: send ID DST PORT RATE SIZE COUNT [SRCPORT]";
+	if (id < 0 || port < 0 || count < 0 || source < 0 || dscp < 0 || !(rate >= 0.1 && rate <= 1e6))
+		return usage;
 	if (!s)
 		return "the stream exists already, or there are too many";
-	struct stream fresh = { .sender = true, .wanted = (uint32_t)count, .size = (uint32_t)size,
+	struct stream fresh = { .sender = true, .icmp = port == 0, .wanted = (uint32_t)count,
+				.size = (uint32_t)size, .traffic_class = (int)dscp << 2,
 				.period = (int64_t)((double)SECOND / rate) };
-	struct sockaddr_in *four = (void *)&fresh.to;
-	struct sockaddr_in6 *six = (void *)&fresh.to;
-	if (inet_pton(AF_INET, w[2], &four->sin_addr) == 1) {
-		four->sin_family = AF_INET;
-		four->sin_port = htons((uint16_t)port);
-	} else if (inet_pton(AF_INET6, w[2], &six->sin6_addr) == 1) {
-		six->sin6_family = AF_INET6;
-		six->sin6_port = htons((uint16_t)port);
-	} else {
-		return "DST is not an IP address";
-	}
-	if (size < (long)sizeof(struct numbered) + (fresh.to.ss_family == AF_INET6 ? 48 : 28))
+	const char *problem = set_target(&fresh, w[2], port);
+	if (problem)
+		return problem;
+	if (size < (long)sizeof(struct numbered) + (fresh.six ? 48 : 28))
 		return "SIZE is too small for the numbered payload";
 	*s = fresh;
 	s->id = (int)id;
-	return start_stream(s, fresh.to.ss_family, (int)source);
+	return start_stream(s, fresh.icmp ? 0 : (int)source);
+}
+
+static const char *open_tcp_sender(char **w)
+{
+	static const char usage[] = "usage: tcp-send ID DST PORT RATE [OCTETS [DSCP]]";
+	if (!w[2] || !w[3] || !w[4])
+		return usage;
+	long id = number(w[1], 1, 65535), port = port_number(w[3], false);
+	long octets = w[5] ? number(w[5], 0, INT64_MAX) : 0;
+	long dscp = w[5] && w[6] ? number(w[6], 0, 63) : 0;
+	double rate = atof(w[4]);
+	struct stream *s = id > 0 && !find_stream((int)id) ? find_stream(0) : NULL;
+	if (id < 0 || port < 0 || octets < 0 || dscp < 0 || !(rate >= 1 && rate <= 1e9))
+		return usage;
+	if (!s)
+		return "the stream exists already, or there are too many";
+	struct stream fresh = { .sender = true, .tcp = true, .rate = rate,
+				.wanted_octets = (uint64_t)octets, .traffic_class = (int)dscp << 2 };
+	const char *problem = set_target(&fresh, w[2], port);
+	if (problem)
+		return problem;
+	*s = fresh;
+	s->id = (int)id;
+	return start_stream(s, 0);
 }
 
 static void obey(char *line)
@@ -791,7 +1094,7 @@ static void obey(char *line)
 	if (!count)
 		return;
 	const char *verb = w[0];
-	struct stream *s = count > 1 && number(w[1], 1, 65535) > 0 ? find_stream(atoi(w[1])) : NULL;
+	struct stream *s = count > 1 && number(w[1], 1, 2 * ECHO_REPLIES) > 0 ? find_stream(atoi(w[1])) : NULL;
 	if (!strcmp(verb, "ping")) {
 		say("\"kind\":\"pong\",\"mono\":%lld,\"boot\":%lld,\"real\":%lld%s", (long long)now(),
 		    (long long)clock_ns(CLOCK_BOOTTIME), (long long)clock_ns(CLOCK_REALTIME), re);
@@ -807,7 +1110,11 @@ static void obey(char *line)
 				say_link("state", link, t, false);
 		pthread_mutex_unlock(&links_lock);
 	} else if (!strcmp(verb, "sink")) {
-		problem = open_sink(w);
+		problem = open_sink(w, false);
+	} else if (!strcmp(verb, "tcp-sink")) {
+		problem = open_sink(w, true);
+	} else if (!strcmp(verb, "tcp-send")) {
+		problem = open_tcp_sender(w);
 	} else if (!strcmp(verb, "send")) {
 		problem = open_sender(w);
 	} else if (!strcmp(verb, "stop") && s) {

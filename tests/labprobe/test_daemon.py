@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import socket
 import subprocess
+import termios
 import threading
+import time
 import tty
 from collections.abc import Iterator
 from dataclasses import replace
@@ -333,16 +336,20 @@ def test_a_reader_that_comes_late_gets_what_was_said_before(
         process.wait(10)
 
 
-def test_when_too_much_waits_the_drops_are_counted(
-    labprobe: Path, pair: tuple[Side, Side]
-) -> None:
+def test_when_too_much_waits_the_drops_are_counted(labprobe: Path, pair: tuple[Side, Side]) -> None:
     with raw_daemon(labprobe, pair[1]) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        said = b""
+        while b"monitoring" not in said:  # what else it has to say, so that only answers drop
+            said += process.stdout.readline()
         # answers that nobody reads: 2,048 wait, the pipe holds some, the rest is dropped
         process.stdin.write(b"@1 ping\n" * 6000)
         process.stdin.flush()
-        said, last = b"", 900_000
+        end = time.monotonic() + 20
+        while any(fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4))):
+            assert time.monotonic() < end, "the commands are not taken"
+        last = 900_000
         while not said.endswith(f'"re":{last}}}\n'.encode()):
             if select.select([process.stdout], [], [], 0.2)[0]:
                 said += os.read(process.stdout.fileno(), 1 << 20)

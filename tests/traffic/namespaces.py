@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Spawn = Callable[[Sequence[str]], "subprocess.Popen[bytes]"]
 
@@ -84,3 +84,15 @@ def veth_pair() -> Iterator[tuple[Side, Side]]:
         for side in (left, right):
             side.wait_up()
         yield left, right
+
+
+def through_bridge(side: Side) -> Side:
+    """The side with a bridge before its netdev: ``vd`` is where to send, ``vc`` its port."""
+    side.ip("link add br0 type bridge")
+    side.ip("link add vc type veth peer name vd")
+    side.ip("address flush dev va")
+    for name in ("va", "vc"):
+        side.ip(f"link set {name} master br0")
+    for name in ("br0", "vc", "vd"):
+        side.ip(f"link set {name} up")
+    return replace(side, interface="vd")

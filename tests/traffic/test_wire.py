@@ -21,7 +21,7 @@ from harness.traffic.client import Capture, Sender
 from harness.traffic.pcapng import PcapngFile
 from harness.traffic.records import read_records
 from harness.traffic.stream import StreamSpec
-from tests.traffic.namespaces import Side
+from tests.traffic.namespaces import Side, through_bridge
 from tests.traffic.streams import ECHO, ECHO6, UDP, UDP6, send_and_capture, trace
 
 Pair = tuple[Side, Side]
@@ -54,18 +54,6 @@ link.bind(("va", 0))
 for line in sys.stdin:
     link.send(bytes.fromhex(line))
 """
-
-
-def through_bridge(side: Side) -> Side:
-    """The side with a bridge before its netdev: ``vd`` is where to send, ``vc`` its port."""
-    side.ip("link add br0 type bridge")
-    side.ip("link add vc type veth peer name vd")
-    side.ip("address flush dev va")
-    for name in ("va", "vc"):
-        side.ip(f"link set {name} master br0")
-    for name in ("br0", "vc", "vd"):
-        side.ip(f"link set {name} up")
-    return replace(side, interface="vd")
 
 
 def test_two_thousand_a_second_arrive_complete_and_in_order(pair: Pair, tmp_path: Path) -> None:
