@@ -76,6 +76,7 @@ class Lab:
         self._undo = ExitStack()
         self._undo_lock = threading.Lock()
         self._problems: list[str] = []
+        self._abandoned = False
         self._local: NamespaceMachine | None = None
         self._key = make_key()
         self._trials: dict[str, tuple[str, str]] = {}
@@ -109,8 +110,8 @@ class Lab:
         self.sandbox.start()
         self._later("sandbox", self.sandbox.close)
         self._local = NamespaceMachine(self.sandbox, self.sandbox.root, name=LAB)
-        self._later(LAB, self._local.close)
-        walk(self.plan.steps, self._step, cancel=self._cancel)
+        self._later(LAB, self._local.close, inside=True)
+        walk(self.plan.steps, self._step, cancel=self._cancel, abandon=self._abandon)
         if self._cancel.is_set():
             raise Interrupted(f"lab {self.name}: interrupted while it was going up")
         self._state = LabState.UP
@@ -119,10 +120,23 @@ class Lab:
         """Start no further step; ``up`` then ends with Interrupted. For signal handlers."""
         self._cancel.set()
 
-    def _later(self, what: str, undo: Callable[[], object]) -> None:
-        """Register the removal of something that exists now."""
+    def _abandon(self) -> None:
+        """Kill all that is on this machine, so that the steps under way end at once instead of
+        at their deadlines. What was done to a real machine is still undone by ``down``."""
+        self._cancel.set()
+        self._abandoned = True
+        try:
+            self.sandbox.close()
+        except HarnessError as error:
+            self._problems.append(f"sandbox: {error}")
+
+    def _later(self, what: str, undo: Callable[[], object], *, inside: bool = False) -> None:
+        """Register the removal of something that exists now; ``inside``: of the sandbox, so
+        that it is gone already when that was abandoned."""
 
         def guarded() -> None:
+            if inside and self._abandoned:
+                return
             try:
                 undo()
             except HarnessError as error:
@@ -202,7 +216,7 @@ class Lab:
 
     def _namespace(self, name: str) -> None:
         machine = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
-        self._later(name, machine.close)
+        self._later(name, machine.close, inside=True)
         self.namespaces[name] = machine
         self._plug(name, machine)
 
@@ -225,7 +239,7 @@ class Lab:
         plan = self.plan.hosts[name]
         if plan.kind == "netns":
             local = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
-            self._later(name, local.close)
+            self._later(name, local.close, inside=True)
             self._plug(name, local)
             self.hosts[name] = LabHost(plan, local, self.facts.add)
             return

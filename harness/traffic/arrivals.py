@@ -53,6 +53,8 @@ def read_arrivals(path: Path, streams: Sequence[StreamSpec]) -> Extracted:
                     mine = _matching(frames, key, by_id[key])
                     found[key].append((frames.real_ns[mine], frames.seq[mine]))
         clocks, dropped = capture.clocks, capture.dropped or 0
+    if any((times < 0).any() for pieces in found.values() for times, _ in pieces):
+        raise RecordError(f"{path}: damaged: a packet is stamped later than 64 bits of ns can say")
     offsets = _Offsets(path, clocks)
     return Extracted(
         records={

@@ -498,8 +498,29 @@ static void add_record(struct stream *s, int64_t t, uint32_t seq, uint32_t error
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* How far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, and between which readings that was
+ * seen. A thread that loses the processor between two readings, as it does for milliseconds
+ * in an emulated guest, sees a wide bracket; the narrowest of several tells. */
+struct ahead {
+	int64_t ns, bracket, at;
+};
+
+static struct ahead look_ahead(int tries)
+{
+	struct ahead best = { .bracket = INT64_MAX };
+
+	while (tries-- > 0) {
+		int64_t before = now(), real = clock_ns(CLOCK_REALTIME), after = now();
+		if (after - before < best.bracket)
+			best = (struct ahead){ real - before - (after - before) / 2,
+					       after - before, after };
+	}
+	return best;
+}
+
 /* Arrival times are the kernel's stamps (CLOCK_REALTIME, when the frame left the driver),
- * taken over to CLOCK_MONOTONIC by the difference of the two clocks at the read. */
+ * taken over to CLOCK_MONOTONIC by the difference of the two clocks, which is looked at again
+ * every second: nobody sets a guest's clock during a run, but that is not for us to assume. */
 static void *run_sink(void *argument)
 {
 	enum { BATCH = 32, ROOM = 60 + 8 + sizeof(struct numbered) };
@@ -511,6 +532,7 @@ static void *run_sink(void *argument)
 	char control[BATCH][128] __attribute__((aligned(8)));
 	struct pollfd wait[2] = { { .fd = s->fd, .events = POLLIN },
 				  { .fd = s->wake, .events = POLLIN } };
+	struct ahead ahead = look_ahead(16);
 
 	while (poll(wait, 2, -1) >= 0 || errno == EINTR) {
 		for (int i = 0; i < BATCH; i++) {
@@ -520,7 +542,14 @@ static void *run_sink(void *argument)
 							       .msg_controllen = sizeof control[i] };
 		}
 		int got = recvmmsg(s->fd, messages, BATCH, MSG_DONTWAIT, NULL);
-		int64_t mono = now(), real = clock_ns(CLOCK_REALTIME);
+		int64_t mono = now();
+		if (got > 0 && mono - ahead.at > SECOND) {
+			struct ahead fresh = look_ahead(3);
+			if (fresh.bracket <= 2 * ahead.bracket ||
+			    llabs(fresh.ns - ahead.ns) > fresh.bracket + ahead.bracket)
+				ahead = fresh;
+			ahead.at = mono;
+		}
 		for (int i = 0; i < got; i++) {
 			struct msghdr *m = &messages[i].msg_hdr;
 			int64_t t = mono;
@@ -528,7 +557,7 @@ static void *run_sink(void *argument)
 				struct timespec stamp;
 				if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS) {
 					memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
-					t = stamp.tv_sec * SECOND + stamp.tv_nsec - real + mono;
+					t = stamp.tv_sec * SECOND + stamp.tv_nsec - ahead.ns;
 				} else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
 					memcpy(&s->overrun, CMSG_DATA(c), sizeof s->overrun);
 				}

@@ -1,5 +1,6 @@
 """The walker keeps the order, overlaps what it can, and stops at the first failure."""
 
+import signal
 import threading
 
 import pytest
@@ -73,3 +74,16 @@ def test_a_cancelled_walk_starts_nothing_new() -> None:
 def test_steps_that_wait_for_each_other_are_named() -> None:
     with pytest.raises(LabError, match="wait for each other: a, b"):
         walk([Step("a", ("b",)), Step("b", ("a",))], lambda _: None, cancel=threading.Event())
+
+
+def test_on_ctrl_c_the_steps_under_way_are_told_to_end_before_they_are_awaited() -> None:
+    gone = threading.Event()
+    ended: list[bool] = []
+
+    def do(_step: Step) -> None:
+        signal.raise_signal(signal.SIGINT)  # reaches the main thread, which waits for steps
+        ended.append(gone.wait(30))
+
+    with pytest.raises(KeyboardInterrupt):
+        walk([Step("a")], do, cancel=threading.Event(), abandon=gone.set)
+    assert ended == [True]

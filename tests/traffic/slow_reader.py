@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import RecordError
 from harness.traffic.layout import HEAD, MAGIC
 from harness.traffic.pcapng import CapturedFrame, ClockReading, PcapngFile
 from harness.traffic.stream import StreamSpec
@@ -33,6 +34,10 @@ def slow_arrivals(path: Path, streams: Sequence[StreamSpec]) -> SlowArrivals:
             for spec in streams:
                 if numbered.stream_id == spec.stream_id and numbered.matches(spec):
                     found[spec.name].append((frame.real_ns, numbered.seq))
+        if any(stamp >= 1 << 63 for rows in found.values() for stamp, _ in rows):
+            raise RecordError(
+                f"{path}: damaged: a packet is stamped later than 64 bits of ns can say"
+            )
         return SlowArrivals(found, capture.clocks, capture.dropped or 0)
 
 
