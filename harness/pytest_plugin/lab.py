@@ -30,7 +30,7 @@ from testinfra.host import Host
 from harness.case import PrimaryIs, Stream
 from harness.errors import HarnessError, InputError, RecordError
 from harness.images import Store
-from harness.lab import Lab, LabGuest, LabImages, Progress
+from harness.lab import Lab, LabImages, Progress
 from harness.measure import StreamMetrics
 from harness.observe import FactLog, LinkState
 from harness.plan import make_plan
@@ -109,16 +109,16 @@ class LabUnderTest:
 
     def guest(self, name: str) -> Host:
         """testinfra's ``host`` for a guest: ``lab.guest("g1").interface("eth0")``."""
-        self._guest(name)
+        self.verbs.guest(name)
         return self.host(name)
 
     def host_of(self, guest: str) -> str:
         """The name of the host that a guest is on."""
-        return self._guest(guest).current.host.name
+        return self.verbs.guest(guest).current.host.name
 
     def netdevs(self, guest: str) -> tuple[LinkState, ...]:
         """A guest's netdevs, as its netlink messages have told them so far."""
-        return self._guest(guest).links.now()
+        return self.verbs.guest(guest).links.now()
 
     def pair(self, guest: str, standby: str) -> PairView:
         """The netdevs of a failover pair by role (failover, standby, primary), as above."""
@@ -152,15 +152,8 @@ class LabUnderTest:
                 raise RecordError(f"stream {name}: nothing can be told: {doubt}")
             counts[name] = found.metrics
 
-    def _guest(self, name: str) -> LabGuest:
-        try:
-            return self.lab.guests[name]
-        except KeyError:
-            there = ", ".join(self.lab.guests)
-            raise InputError(f"no guest {name!r}", hint=f"there are: {there}") from None
-
     def _pair(self, guest: str, standby: str) -> Pair:
-        pairs = self._guest(guest).plan.pairs
+        pairs = self.verbs.guest(guest).plan.pairs
         for pair in pairs:
             if pair.standby == standby:
                 return Pair(guest, pair.standby, pair.primary, pair.mac.lower())

@@ -87,7 +87,7 @@ class Verbs:
         StepFailed too when it was not over ``within`` seconds; it is then cancelled. VmExited
         when a QEMU ended meanwhile.
         """
-        moving = self._guest(guest)
+        moving = self.guest(guest)
         deadline = Deadline(within)
         with self._step("migrate", guest=guest, to=to) as told:
             source = moving.current
@@ -166,7 +166,7 @@ class Verbs:
 
     def wait_primary(self, wanted: PrimaryIs, *, within: float) -> None:
         """Wait until the pair's primary is ``up``, ``present`` or ``absent`` in the guest."""
-        guest = self._guest(wanted.guest)
+        guest = self.guest(wanted.guest)
         mac = next(p.mac for p in guest.plan.pairs if p.standby == wanted.primary)
         deadline = Deadline(within)
         with self._step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
@@ -206,7 +206,8 @@ class Verbs:
         for guest in self.lab.guests.values():
             self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
 
-    def _guest(self, name: str) -> LabGuest:
+    def guest(self, name: str) -> LabGuest:
+        """A guest by its name; InputError lists those there are."""
         try:
             return self.lab.guests[name]
         except KeyError:
