@@ -77,7 +77,7 @@ class GuestLink:
         self._pings: dict[int, int] = {}
         self._undated: deque[tuple[LinkEvent, int]] = deque()
         self._states: list[LinkState] = []
-        self._monitoring = threading.Event()
+        self._monitoring = False
         self._closed = threading.Event()
         self._pinger = threading.Thread(
             target=self._keep_pinging, args=(ping_interval,), name=f"ping {guest}", daemon=True
@@ -124,11 +124,18 @@ class GuestLink:
 
     def wait_monitoring(self, timeout: float) -> None:
         """Until labprobe has reported the netdevs that were there when it started."""
-        if not self._monitoring.wait(timeout):
-            raise DeadlineExceeded(
-                f"guest {self.guest}: labprobe said nothing of its netdevs within {timeout:g} s",
-                hint="see the guest's console: does labprobe run, has it its port?",
-            )
+        end = time.monotonic() + timeout
+        with self._lock:
+            while not self._monitoring:
+                self._must_be_connected()
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise DeadlineExceeded(
+                        f"guest {self.guest}: labprobe said nothing of its netdevs within "
+                        f"{timeout:g} s",
+                        hint="see the guest's console: does labprobe run, has it its port?",
+                    )
+                self._lock.wait(left)
 
     def start_sink(
         self, stream_id: int, port: int, *, version: int = 4, timeout: float = 10.0
@@ -242,6 +249,7 @@ class GuestLink:
         with self._lock:
             self._send(f"@{tag} {command}\n")
             while tag not in self._answers:
+                self._must_be_connected()
                 left = end - time.monotonic()
                 if left <= 0 or self._closed.is_set():
                     raise DeadlineExceeded(
@@ -255,9 +263,16 @@ class GuestLink:
             raise LabError(f"guest {self.guest}: `{command}`: {answer.data.get('text')}")
         return answer
 
-    def _send(self, text: str) -> None:
+    def _must_be_connected(self) -> None:
+        """ReachError when no QEMU is left through which the guest could answer."""
         if not self._sockets:
-            raise ReachError(f"guest {self.guest}: labprobe's port is not connected")
+            raise ReachError(
+                f"guest {self.guest}: labprobe's port is not connected",
+                hint="its QEMU has ended, or was taken down; see the QEMU's log",
+            )
+
+    def _send(self, text: str) -> None:
+        self._must_be_connected()
         try:
             self._sockets[-1].sendall(text.encode())
         except OSError as error:
@@ -266,6 +281,7 @@ class GuestLink:
     def _drop(self, sock: socket.socket) -> None:
         if sock in self._sockets:
             self._sockets.remove(sock)
+            self._lock.notify_all()  # who waits for an answer need not wait any longer
         try:
             sock.shutdown(socket.SHUT_RDWR)  # wakes its reader
         except OSError:
@@ -314,7 +330,7 @@ class GuestLink:
         elif line.kind == "link":
             self._link(line)
         elif line.kind == "monitoring":
-            self._monitoring.set()
+            self._monitoring = True
         elif line.kind == "data" and line.tag in self._collecting:
             self._collecting[line.tag].append(line)
         elif line.kind in ("dropped", "netlink-lost", "full") or (

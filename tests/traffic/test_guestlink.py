@@ -54,6 +54,11 @@ class FakeProbe:
         if self.here is not None:
             self.here.sendall(line)
 
+    def leave(self) -> None:
+        """End the connection, as a QEMU that is killed does."""
+        if self.here is not None:
+            self.here.shutdown(socket.SHUT_RDWR)
+
     def clock(self) -> int:
         return now_ns() - self.shift
 
@@ -219,6 +224,21 @@ def test_a_refused_command_says_why(probe: FakeProbe) -> None:
     probe.answers["sink"] = lambda tag: probe.say("error", text="the stream exists", re=tag)
     with session(probe) as (link, _), pytest.raises(LabError, match="`sink 7 5000 4`: the stream"):
         link.start_sink(7, 5000)
+
+
+@pytest.mark.parametrize("wait", ["wait_monitoring", "catch_up"])
+def test_who_waits_for_a_guest_learns_that_its_qemu_has_ended(probe: FakeProbe, wait: str) -> None:
+    # Not "was not answered within an hour": with nobody left to answer, the wait ends.
+    probe.answers["beacon"] = lambda _tag: probe.leave()
+    link = GuestLink("g1", lambda _fact: None)
+    link.attach(probe.connect())
+    if wait == "wait_monitoring":
+        probe.answers["ping"] = lambda _tag: probe.leave()
+    try:
+        with pytest.raises(ReachError, match="labprobe's port is not connected"):
+            getattr(link, wait)(timeout=3600)
+    finally:
+        link.close()
 
 
 def test_without_a_socket_a_command_is_refused_at_once() -> None:
