@@ -1,6 +1,7 @@
 """What is reported against what something else counted: nftables, the kernel's clock, a relay.
 
-No VM and no netem: real links between two namespaces, with a bridge or a relay on the way.
+No VM and no netem (``tests.end_to_end_ssh.test_netem`` has it): real links between two
+namespaces, with a bridge or a relay on the way.
 """
 
 from __future__ import annotations
