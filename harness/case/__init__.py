@@ -8,9 +8,17 @@ What it is not: nothing here acts or judges. Neighbours: imports ``document`` an
 """
 
 from harness.case.events import EventName
-from harness.case.expect import ABSENT, Expect, PairShape, StreamBound, StreamBounds
+from harness.case.expect import (
+    ABSENT,
+    Expect,
+    PairShape,
+    PathBound,
+    StreamBound,
+    StreamBounds,
+    TcpBound,
+)
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
-from harness.case.model import Flow, Scalar, Stream
+from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.parameters import parse_settings
 from harness.case.phases import GLOSSARY, PHASES, PhaseName
 from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Step, Wait
@@ -29,6 +37,7 @@ __all__ = [
     "Flow",
     "Migrate",
     "PairShape",
+    "PathBound",
     "Pause",
     "PhaseName",
     "PrimaryIs",
@@ -37,6 +46,8 @@ __all__ = [
     "Stream",
     "StreamBound",
     "StreamBounds",
+    "TcpBound",
+    "TcpFlow",
     "TimeBound",
     "Wait",
     "bind",

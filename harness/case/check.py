@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from harness.case.check_paths import check_paths
+from harness.case.check_streams import check_streams_against, check_streams_inside
+from harness.case.expect import TCP_METRICS, PathBound, StreamBound, TcpBound
 from harness.case.model import CaseFile
 from harness.case.phases import PHASES
 from harness.case.steps import Reference
 from harness.document import Document, Path, suggestion
 from harness.errors import Problem
+from harness.observe import LAB
 from harness.topology.model import Topology
 
 EVERY_STREAM = "*"
@@ -37,22 +41,46 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
             "add `traffic`",
             key=True,
         )
+    yield from _metrics_fit(document, case)
     for name, stream in case.traffic.items():
         if stream.sender == stream.receiver:
             yield document.problem(
                 ("traffic", name, "to"), f"'{stream.receiver}' is the sender too"
             )
-        if stream.after < stream.waiting_time:
-            yield document.problem(
-                ("traffic", name),
-                f"goes on for {stream.after:g}s after the last step, less than "
-                f"its waiting_time of {stream.waiting_time:g}s",
-                "the loss of the last packets could not be told: raise `after`",
-                key=True,
-            )
+    yield from check_streams_inside(document, case)
     yield from _steps_in_order(document, case)
     if not any(step.migrate for step in case.steps):
         yield from _without_migration(document, case)
+
+
+def _metrics_fit(document: Document, case: CaseFile) -> Iterator[Problem]:
+    """A TCP stream has no packets to count, and packets no octets to check."""
+    packets = any(stream.tcp is None for stream in case.traffic.values())
+    tcp = any(stream.tcp is not None for stream in case.traffic.values())
+    for name, bounds in case.expect.streams.items():
+        has_packets, has_tcp = packets, tcp
+        if stream := case.traffic.get(name):
+            has_packets, has_tcp = stream.tcp is None, stream.tcp is not None
+        if not has_packets and not has_tcp:
+            continue  # there is no such stream, which is said
+        what = "it is a TCP stream" if name != EVERY_STREAM else "there are only TCP streams"
+        other = "it is no TCP stream" if name != EVERY_STREAM else "there is no TCP stream"
+        of_packets: list[StreamBound | PathBound] = [*bounds.bounds(), *bounds.path_bounds()]
+        for metric in dict.fromkeys(bound.metric for bound in of_packets):
+            if not has_packets:
+                yield document.problem(
+                    ("expect", "streams", name, metric),
+                    f"'{metric}' is told of numbered packets, and {what}",
+                    f"of TCP there are: {', '.join(TCP_METRICS)}",
+                    key=True,
+                )
+        for wanted in dict.fromkeys(bound.metric for bound in bounds.tcp_bounds()):
+            if not has_tcp:
+                yield document.problem(
+                    ("expect", "streams", name, wanted),
+                    f"'{wanted}' is told of TCP, and {other}",
+                    key=True,
+                )
 
 
 def _steps_in_order(document: Document, case: CaseFile) -> Iterator[Problem]:
@@ -93,7 +121,9 @@ def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
             key=True,
         )
     for name, bounds in case.expect.streams.items():
-        for bound in bounds.bounds():
+        every: list[StreamBound | TcpBound | PathBound]
+        every = [*bounds.bounds(), *bounds.path_bounds(), *bounds.tcp_bounds()]
+        for bound in every:
             if bound.scope in PHASES:
                 yield document.problem(
                     ("expect", "streams", name, *bound.path),
@@ -118,6 +148,7 @@ def check_against(
         for key, endpoint in (("from", stream.sender), ("to", stream.receiver)):
             reference = Reference((key,), "endpoint", endpoint)
             yield from _follow(document, base, reference, topology, name)
+    yield from check_streams_against(document, case, topology, name)
     for number, step in enumerate(case.steps):
         for reference in step.action.refers():
             yield from _follow(document, ("steps", number, step.verb), reference, topology, name)
@@ -126,6 +157,7 @@ def check_against(
         yield from _follow(document, ("expect",), reference, topology, name)
     yield from _standbys_in_order(document, case, topology, name)
     yield from _shapes(document, case, topology)
+    yield from check_paths(document, case, topology, name, EVERY_STREAM)
 
 
 def _follow(
@@ -151,6 +183,8 @@ def _follow(
         )
         return
     known = _known(reference.kind, topology)
+    if key and reference.kind == "host":  # an event of an order, not a place for a guest
+        known = [*known, LAB]
     if name not in known:
         what = {
             "guest": "a guest",

@@ -11,6 +11,7 @@
     guest failover address-added         its addresses became more, or others (also -removed)
     guest primary carrier-on             its carrier came (also carrier-off)
     host alpha vf-mac-cleared [DEVICE]   something the lab did, or saw, on a host
+    host lab fdb-moved [PORT]            the same of the networks' bridges, which are the lab's
     step 2 begin, step wait end          a step of the case, by its number or its verb
 
 Neighbours: ``expect`` holds these; ``harness.verdict.order`` finds the facts they name.

@@ -16,9 +16,10 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from harness.case.events import EventName, parse_chain
+from harness.case.pathbound import PathShare, PathText
 from harness.case.phases import GLOSSARY, PHASES
 from harness.case.steps import Reference
-from harness.case.values import Bound, BoundText, Part, TimeBound, TimeBoundText
+from harness.case.values import Bound, BoundText, CountText, Part, TimeBound, TimeBoundText
 
 ABSENT = "absent"
 
@@ -122,6 +123,28 @@ class DelayBounds(PhaseTimes):
     max: TimeBoundText | None = Field(None, description="the largest of the whole run")
 
 
+class PhasePaths(Part):
+    """The path of the packets received: over the whole run (``total``) and by phase."""
+
+    total: PathText | None = Field(None, description="over the whole run")
+    before: PathText | None = Field(None, description=GLOSSARY["before"])
+    unplug: PathText | None = Field(None, description=GLOSSARY["unplug"])
+    precopy: PathText | None = Field(None, description=GLOSSARY["precopy"])
+    stop_and_copy: PathText | None = Field(
+        None, alias="stop-and-copy", description=GLOSSARY["stop-and-copy"]
+    )
+    return_: PathText | None = Field(None, alias="return", description=GLOSSARY["return"])
+    after: PathText | None = Field(None, description=GLOSSARY["after"])
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PhasePaths:
+        return _some(self)
+
+
+TCP_METRICS = ("intact", "stall", "stalls", "retransmitted")
+"""Those that only a TCP stream has; the others only a stream of numbered packets."""
+
+
 P = TypeVar("P", bound=Part)
 
 
@@ -152,6 +175,23 @@ class StreamBounds(Part):
         None,
         description="delay above the smallest delay (PDV, RFC 5481): its 99.9th percentile",
     )
+    path: PathText | PhasePaths | None = Field(
+        None,
+        description="which netdev of the failover pair the packets received went through: "
+        "`primary` or `standby`, all of them or a share",
+    )
+    intact: Literal[True] | None = Field(
+        None, description="TCP: all that was sent came, in its place, to its end"
+    )
+    stall: TimeBoundText | PhaseTimes | None = Field(
+        None,
+        description="TCP: the longest time without progress at the receiver while the sender "
+        "had something to send",
+    )
+    stalls: CountText | None = Field(None, description="TCP: how many stalls above 100 ms")
+    retransmitted: CountText | None = Field(
+        None, description="TCP: segments that the sender's kernel sent again"
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> StreamBounds:
@@ -162,7 +202,7 @@ class StreamBounds(Part):
     def bounds(self) -> Iterator[StreamBound]:
         """Every single bound, in the order of the vocabulary."""
         for metric in type(self).model_fields:
-            given = getattr(self, metric)
+            given = getattr(self, metric) if metric not in (*TCP_METRICS, "path") else None
             if isinstance(given, Bound | TimeBound):
                 yield StreamBound(metric, "total", given, (metric,))
             elif given is not None:
@@ -170,6 +210,32 @@ class StreamBounds(Part):
                     scope = info.alias or name
                     if (bound := getattr(given, name)) is not None:
                         yield StreamBound(metric, scope, bound, (metric, scope))
+
+    def path_bounds(self) -> Iterator[PathBound]:
+        """Every single path, the whole run first."""
+        if isinstance(self.path, PathShare):
+            yield PathBound("total", self.path, ("path",))
+        elif self.path is not None:
+            for name, info in PhasePaths.model_fields.items():
+                scope = info.alias or name
+                if (taken := getattr(self.path, name)) is not None:
+                    yield PathBound(scope, taken, ("path", scope))
+
+    def tcp_bounds(self) -> Iterator[TcpBound]:
+        """Every single bound on a TCP stream, in the order of the vocabulary."""
+        if self.intact is not None:
+            yield TcpBound("intact", "total", None, ("intact",))
+        if isinstance(self.stall, TimeBound):
+            yield TcpBound("stall", "total", self.stall, ("stall",))
+        elif self.stall is not None:
+            for name, info in PhaseTimes.model_fields.items():
+                scope = info.alias or name
+                if (bound := getattr(self.stall, name)) is not None:
+                    yield TcpBound("stall", scope, bound, ("stall", scope))
+        if self.stalls is not None:
+            yield TcpBound("stalls", "total", self.stalls, ("stalls",))
+        if self.retransmitted is not None:
+            yield TcpBound("retransmitted", "total", self.retransmitted, ("retransmitted",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +253,35 @@ class StreamBound:
         if self.metric == "delay_variation" and self.scope == "total":
             where = " (99.9th percentile)"
         return f"{self.metric}{where} {self.bound}"
+
+
+@dataclass(frozen=True, slots=True)
+class PathBound:
+    """The path that packets are to take; ``scope`` and ``path`` as of StreamBound."""
+
+    scope: str
+    taken: PathShare
+    path: tuple[str, ...]
+
+    metric: Literal["path"] = "path"
+
+    def __str__(self) -> str:
+        return f"path{'' if self.scope == 'total' else f' in {self.scope}'} {self.taken}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpBound:
+    """One bound on a TCP stream. ``bound`` is None for ``intact``; else as StreamBound."""
+
+    metric: Literal["intact", "stall", "stalls", "retransmitted"]
+    scope: str
+    bound: Bound | TimeBound | None
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.bound is None:
+            return self.metric
+        return f"{self.metric}{'' if self.scope == 'total' else f' in {self.scope}'} {self.bound}"
 
 
 Chain = Annotated[

@@ -57,6 +57,16 @@ class BoundCase:
     steps: tuple[Step, ...]
     expect: Expect
 
+    @property
+    def packets(self) -> dict[str, Stream]:
+        """The streams of numbered packets: those that have a ``flow``."""
+        return {name: one for name, one in self.traffic.items() if one.tcp is None}
+
+    @property
+    def tcp(self) -> dict[str, Stream]:
+        """The TCP streams."""
+        return {name: one for name, one in self.traffic.items() if one.tcp is not None}
+
     def place(self, path: Path) -> str:
         """``file:line`` of a part of the case (or of the part around it)."""
         document = self.case.document

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, 
 
 from harness.case.expect import Expect
 from harness.case.steps import Step
-from harness.case.values import Duration, PacketRate, Part, Share
-from harness.topology.model import Name
+from harness.case.values import Dscp, Duration, PacketRate, Part, Share
+from harness.topology.model import BitRate, Name
 
 Scalar = StrictBool | StrictInt | StrictFloat | str
 
@@ -27,11 +27,85 @@ def _claim(text: str) -> str:
     return text.strip()
 
 
+_LEAST_TCP_RATE = 8_000
+_NOT_OF_TCP = {
+    "waiting_time": "what comes late is a stall, and TCP sends again what is lost",
+    "vlan": "it is the kernel's connection, through the routes that it has",
+}
+
+
 class Flow(Part):
     """Periodic numbered packets (RFC 3432)."""
 
-    rate: PacketRate = Field(description="packets a second: `1000/s`")
-    size: int = Field(ge=64, le=9000, description="octets of each IP packet, its header included")
+    rate: PacketRate = Field(
+        ge=0.1, le=1e6, description="packets a second: `1000/s`; from 0.1/s to 1000000/s"
+    )
+    size: int = Field(
+        le=65535,
+        description="octets of each IP packet, its header included: from 48 (IPv6: 68) to the MTU",
+    )
+    count: int | None = Field(
+        None,
+        ge=2,
+        lt=1 << 32,
+        description="the stream ends by itself after so many packets; else it ends with the case",
+    )
+    duration: Duration | None = Field(
+        None, gt=0, description="the stream ends by itself after so long: `10s`; not with `count`"
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Flow:
+        if self.count is not None and self.duration is not None:
+            raise ValueError("a stream ends after a `count` or a `duration`, not both")
+        if self.duration is not None and self.duration * self.rate < 2:
+            raise ValueError(
+                f"less than two packets are sent in {self.duration:g}s at {self.rate:g}/s"
+            )
+        return self
+
+    @property
+    def ends_itself(self) -> bool:
+        return self.count is not None or self.duration is not None
+
+
+class TcpFlow(Part):
+    """A checked stream over one TCP connection: a numbered ramp of octets, one way.
+
+    What TCP cannot take at the time is not made up for: the rate is an upper bound.
+    """
+
+    rate: BitRate = Field(
+        ge=_LEAST_TCP_RATE,
+        le=8_000_000_000,
+        description="bits a second that the sender offers: `8Mbit/s`; from 8kbit/s (with less, "
+        "nothing to send would look like a stall) to 8gbit/s",
+    )
+    octets: int | None = Field(
+        None,
+        strict=True,
+        gt=0,
+        description="the stream ends by itself after so many; else it ends with the case",
+    )
+    duration: Duration | None = Field(
+        None,
+        gt=0,
+        description="the stream ends by itself after so many seconds' worth of its rate; not "
+        "with `octets`",
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> TcpFlow:
+        if self.octets is not None and self.duration is not None:
+            raise ValueError("a stream ends after `octets` or a `duration`, not both")
+        return self
+
+    @property
+    def total(self) -> int | None:
+        """How many octets are sent; None: until the case is over."""
+        if self.duration is not None:
+            return max(1, round(self.duration * self.rate / 8))
+        return self.octets
 
 
 class Stream(Part):
@@ -42,6 +116,23 @@ class Stream(Part):
     udp: Flow | None = Field(None, description="numbered UDP packets, one way")
     icmp_echo: Flow | None = Field(
         None, alias="icmp-echo", description="echo requests; an arrival is a reply"
+    )
+    tcp: TcpFlow | None = Field(
+        None, description="one TCP connection whose octets are checked, one way"
+    )
+    ip: Literal[4, 6] | None = Field(
+        None,
+        description="IP version; when absent, that of the first two addresses of the ends that "
+        "are in one subnet",
+    )
+    dscp: Dscp = Field(
+        0, description="DS code point: 0 to 63, or a name such as EF, AF41, CS6; 0 when absent"
+    )
+    vlan: int | None = Field(
+        None,
+        ge=1,
+        le=4094,
+        description="802.1Q tag of the frames; the lab gives the ends addresses in that VLAN",
     )
     waiting_time: Duration = Field(
         2.0,
@@ -56,25 +147,40 @@ class Stream(Part):
         1.0, description="how long the stream runs before the first step; 1s when absent"
     )
     after: Duration = Field(
-        2.0, description="how long it goes on after the last step; 2s when absent"
+        2.0,
+        description="how long it goes on after the last step; 2s when absent; not for a stream "
+        "that ends by itself, whose end the run waits for",
     )
 
     @model_validator(mode="after")
     def _one_protocol(self) -> Stream:
-        if (self.udp is None) == (self.icmp_echo is None):
-            raise ValueError("a stream has exactly one of udp and icmp-echo")
+        if [self.udp, self.icmp_echo, self.tcp].count(None) != 2:
+            raise ValueError("a stream has exactly one of udp, icmp-echo and tcp")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_of_packets_in_tcp(self) -> Stream:
+        if self.tcp is None:
+            return self
+        for name, why in _NOT_OF_TCP.items():
+            if name in self.model_fields_set:
+                raise ValueError(f"`{name}` makes no sense for tcp: {why}")
+        if self.tcp.total is not None and "after" in self.model_fields_set:
+            raise ValueError("a stream that ends by itself does not go on `after` the last step")
         return self
 
     @property
-    def protocol(self) -> Literal["udp", "icmp-echo"]:
+    def protocol(self) -> Literal["udp", "icmp-echo", "tcp"]:
+        if self.tcp is not None:
+            return "tcp"
         return "udp" if self.udp is not None else "icmp-echo"
 
     @property
     def flow(self) -> Flow:
-        """Rate and size, whatever the protocol."""
+        """Rate and size of a stream of numbered packets, whatever the protocol."""
         flow = self.udp or self.icmp_echo
-        if flow is None:  # the validator above keeps this from happening
-            raise ValueError("a stream without a protocol")
+        if flow is None:  # the callers take TCP streams apart
+            raise ValueError("a stream without numbered packets")
         return flow
 
 

@@ -22,6 +22,14 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _TIME_BOUND = re.compile(r"(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(us|ms|s|min)")
 _BOUND = re.compile(r"(<=|>=|==|<|>)?\s*(\d+(?:\.\d+)?)\s*(%)?")
+_DSCP = {
+    **{f"CS{number}": 8 * number for number in range(8)},
+    **{f"AF{klass}{drop}": 8 * klass + 2 * drop for klass in range(1, 5) for drop in range(1, 4)},
+    "VA": 44,
+    "EF": 46,
+    "LE": 1,
+}
+"""Code points by name: RFC 2474 (CS), 2597 (AF), 3246 (EF), 5865 (VA), 8622 (LE)."""
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 Operator = Literal["<=", ">=", "==", "<", ">"]
@@ -114,6 +122,14 @@ def parse_bound(value: object) -> Bound:
     return Bound(op or "==", float(number))  # type: ignore[arg-type]  # one of _BOUND's
 
 
+def parse_count(value: object) -> Bound:
+    """A ``Bound`` on a count that is a share of nothing: ``0`` or ``"<= 200"``."""
+    bound = parse_bound(value)
+    if bound.share:
+        raise ValueError('a bound on this is a count or a comparison: 0, "<= 200"')
+    return bound
+
+
 def parse_rate(value: object) -> float:
     """Packets a second from ``1000/s``."""
     if isinstance(value, str) and (match := _RATE.fullmatch(value.strip())):
@@ -135,6 +151,17 @@ def parse_share(value: object) -> float:
     raise ValueError("a share is a percentage: 5%")
 
 
+def parse_dscp(value: object) -> int:
+    """A code point from 0 to 63, or by its name: ``EF``, ``AF41``, ``CS6``."""
+    if isinstance(value, str) and (named := _DSCP.get(value.strip().upper())) is not None:
+        return named
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 63:
+        return value
+    raise ValueError(
+        "a DSCP is a number from 0 to 63 or a name: CS0 to CS7, AF11 to AF43, EF, VA, LE"
+    )
+
+
 BoundText = Annotated[
     Bound,
     BeforeValidator(parse_bound),
@@ -145,6 +172,19 @@ BoundText = Annotated[
                 {"type": "string", "pattern": r"^\s*(<=|>=|==|<|>)?\s*\d+(\.\d+)?\s*%?\s*$"},
             ],
             "examples": [0, "<= 200", "<= 0.5%"],
+        }
+    ),
+]
+CountText = Annotated[
+    Bound,
+    BeforeValidator(parse_count),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\s*(<=|>=|==|<|>)?\s*\d+\s*$"},
+            ],
+            "examples": [0, "<= 200"],
         }
     ),
 ]
@@ -177,4 +217,14 @@ Share = Annotated[
     BeforeValidator(parse_share),
     Field(ge=0, le=1),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["5%"]}),
+]
+Dscp = Annotated[
+    int,
+    BeforeValidator(parse_dscp),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": 63}, {"enum": sorted(_DSCP)}],
+            "examples": [46, "EF", "AF41"],
+        }
+    ),
 ]

@@ -18,6 +18,7 @@ from harness.errors import LabError, ReachError, VmError
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
+from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, Placement
@@ -71,13 +72,21 @@ class Instance:
     """One QEMU of a guest, on one host."""
 
     def __init__(
-        self, host: LabHost, placement: Placement, vm: Vm, run: str, handoff: FilterHandoff
+        self,
+        host: LabHost,
+        placement: Placement,
+        vm: Vm,
+        run: str,
+        handoff: FilterHandoff,
+        taps: TapWatch | None,
     ) -> None:
         self.host = host
         self.placement = placement
         self.vm = vm
         self.run = run
         self.handoff = handoff
+        self.taps = taps
+        """The captures on its taps; None where nobody asked for any."""
         self.probe: socket.socket | None = None
         """The measuring program's channel of a QEMU that the guest has not arrived in yet."""
 
@@ -101,12 +110,15 @@ class LabGuest:
         *,
         accelerator: Literal["kvm", "tcg"],
         filter_handoff: bool,
+        watch_taps: bool = False,
     ) -> None:
         self.plan = plan
         self.accelerator = accelerator
         self._images = images
         self._facts = facts
         self._filter_handoff = filter_handoff
+        self._watch_taps = watch_taps
+        self._watches: list[TapWatch] = []
         self._instances: list[Instance] = []
         self._current: Instance | None = None
         self._number = 0
@@ -149,12 +161,11 @@ class LabGuest:
         command = commands[self.accelerator]
         qemu = self._images.toolchain(command.qemu)
         at = host.images_at(self.plan.images[0], str(qemu.root))
-        handoff = FilterHandoff(host, placement, self._facts.add)
+        handoff = FilterHandoff(host, placement, self._facts.add, acts=self._filter_handoff)
 
         def on_event(event: QmpEvent) -> None:
             self._facts.add(event)
-            if self._filter_handoff:
-                handoff.on_qmp(event)
+            handoff.on_qmp(event)
 
         vm = Vm(
             self.name,
@@ -165,7 +176,8 @@ class LabGuest:
             sink=on_event,
             on_exit=lambda vm: self._exited(vm, host),
         )
-        instance = Instance(host, placement, vm, run, handoff)
+        taps = self._watch(host, placement, run, number)
+        instance = Instance(host, placement, vm, run, handoff, taps)
         with self._lock:
             self._instances.append(instance)
         self._facts.add(
@@ -176,14 +188,32 @@ class LabGuest:
                 evidence=f"QEMU was started with -accel {self.accelerator}",
             )
         )
-        if self._filter_handoff:
-            handoff.begin()
+        handoff.begin()
         vm.start(Deadline(_START_S))
         self.qemu_versions[host.name] = vm.version()
         host.note("qemu-started", self.name)
         if not incoming:
             self._current = instance
         return instance
+
+    def _watch(self, host: LabHost, placement: Placement, run: str, number: int) -> TapWatch | None:
+        """Capture on the taps of the guest's pairs, from before its QEMU is there."""
+        if not self._watch_taps or not self.plan.pairs:
+            return None
+        watch = TapWatch(host.machine, placement, self.plan.pairs, run=run, number=number)
+        with self._lock:
+            self._watches.append(watch)
+        watch.begin()
+        return watch
+
+    def end_taps(self) -> Sequence[TapWatch]:
+        """End the captures on the guest's taps that still go on; those of all its QEMUs, in
+        their order. For the end of the traffic."""
+        with self._lock:
+            watches = tuple(self._watches)
+        for watch in watches:
+            watch.end()
+        return watches
 
     def _exited(self, vm: Vm, host: LabHost) -> None:
         status = vm.exit_status
@@ -242,6 +272,8 @@ class LabGuest:
             instance.probe.close()
         instance.vm.quit(Deadline(_END_S))
         instance.handoff.end()
+        if instance.taps is not None:
+            instance.taps.end()
         self.keep_logs(instance, logs)
         instance.host.withdraw(instance.placement)
         with self._lock:

@@ -20,6 +20,9 @@ the physical function's. Opening it is clearing that VLAN.
 With an emulated primary on a tap there is no NIC filter, but the host's bridge has learned
 that the address is behind the primary's tap; that entry goes when the primary has left.
 
+Where the topology switches the hand-over off, the bit is watched all the same and nothing
+is done: it tells when frames went to a VF that no driver served.
+
 Neighbours: ``guest`` begins and ends it; the facts it records are ``vf-bus-master-on``,
 ``vf-bus-master-off``, ``vf-filter-opened``, ``vf-filter-closed`` and ``fdb-cleared``.
 """
@@ -36,17 +39,19 @@ from harness.observe.record import now_ns
 from harness.plan.model import Placement, TapPlan, VfPlan
 from harness.reach.links import vf_vlan_action
 from harness.reach.pci import BusMasterChange, BusMasterWatch
-
-FENCE_VLAN = 4094
-"""Port VLAN of a VF whose filter is closed; no frame of a lab carries it."""
+from harness.topology.vfs import FENCE_VLAN
 
 Record = Callable[[HostEvent | Note], None]
 
 
 class FilterHandoff:
-    """The hand-over on one host for one guest there, from ``begin`` to ``end``."""
+    """The hand-over on one host for one guest there, from ``begin`` to ``end``.
 
-    def __init__(self, host: LabHost, placement: Placement, record: Record) -> None:
+    Without ``acts`` it only records what the guest's driver does.
+    """
+
+    def __init__(self, host: LabHost, placement: Placement, record: Record, *, acts: bool) -> None:
+        self._acts = acts
         self._host = host
         self._guest = placement.guest
         self._record = record
@@ -56,17 +61,21 @@ class FilterHandoff:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="handoff")
 
     def begin(self) -> None:
-        """Close the filters and open each when the guest's driver takes its VF."""
+        """Close the filters and open each when the guest's driver takes its VF; watch it."""
         for vf in self._vfs:
             pf = self._host.pfs[vf.host_nic]
             pci = pf.vfs[vf.index]
-            self._host.machine.links.set_vf_vlan(pf.ifname, vf.index, FENCE_VLAN)
-            self._host.note("vf-filter-closed", pci, mac=vf.mac)
+            when_on, when_off = [], []
+            if self._acts:
+                self._host.machine.links.set_vf_vlan(pf.ifname, vf.index, FENCE_VLAN)
+                self._host.note("vf-filter-closed", pci, mac=vf.mac)
+                when_on = [vf_vlan_action(pf.ifname, vf.index, 0)]
+                when_off = [vf_vlan_action(pf.ifname, vf.index, FENCE_VLAN)]
             watch = self._host.machine.pci.watch_bus_master(
                 pci,
                 lambda change, vf=vf: self._changed(vf, change),  # type: ignore[misc]
-                when_on=[vf_vlan_action(pf.ifname, vf.index, 0)],
-                when_off=[vf_vlan_action(pf.ifname, vf.index, FENCE_VLAN)],
+                when_on=when_on,
+                when_off=when_off,
             )
             self._watches.append(watch)
 
@@ -86,7 +95,7 @@ class FilterHandoff:
             change.pci,
             change.at.t_ns,
             change.at.err_ns,
-            {},
+            {"mac": vf.mac},
         )
         for action in change.actions:
             name = "vf-filter-opened" if change.on else "vf-filter-closed"
@@ -111,7 +120,8 @@ class FilterHandoff:
     def on_qmp(self, event: QmpEvent) -> None:
         """On QEMU's event thread: hand over what follows to a thread that may wait."""
         # QEMU says nothing when an emulated primary has been ejected; `active` follows it.
-        if event.role == "source" and event.data.get("status") == "active":
+        active = event.role == "source" and event.data.get("status") == "active"
+        if self._acts and active:
             for tap in self._taps:
                 self._worker.submit(self._forget, tap)
 

@@ -198,7 +198,7 @@ class LabHost:
             for vf in placement.vfs:
                 pf = self.pfs[vf.host_nic]
                 self.machine.links.set_vf_mac(pf.ifname, vf.index, NO_MAC)
-                self.note("vf-mac-cleared", pf.vfs[vf.index])
+                self.note("vf-mac-cleared", pf.vfs[vf.index], mac=vf.mac)
                 self.machine.pci.release_vfio(pf.vfs[vf.index])
 
     def _make_tap(self, tap: TapPlan) -> None:

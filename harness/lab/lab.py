@@ -19,16 +19,18 @@ from typing import Literal
 
 from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
 from harness.lab.accelerator import Trial, choose, remembered
+from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports_of_lab
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
+from harness.lab.hostlog import HostLog
 from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
 from harness.lab.sshhost import LabKey, boot_host, make_key, reach_host
 from harness.lab.walk import walk
-from harness.observe import Accelerator, FactLog
+from harness.observe import LAB, Accelerator, FactLog
 from harness.observe.record import now_ns
-from harness.plan.model import LAB, GuestPlan, NetworkPlan, Plan, Step
+from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
 from harness.reach.guest import GuestMachine
 from harness.reach.local import NamespaceMachine
 from harness.reach.machine import Machine
@@ -59,8 +61,11 @@ class Lab:
         logs: Path,
         progress: Progress | None = None,
         name: str = "lab",
+        watch_taps: bool = False,
     ) -> None:
         self.plan = plan
+        self.watch_taps = watch_taps
+        """Whether the taps of failover pairs are captured on; costs the hosts a little."""
         self.name = name
         self.facts = facts
         self.logs = logs
@@ -77,6 +82,7 @@ class Lab:
         self._undo_lock = threading.Lock()
         self._problems: list[str] = []
         self._abandoned = False
+        self._watches: list[BridgeWatch | HostLog] = []
         self._local: NamespaceMachine | None = None
         self._key = make_key()
         self._trials: dict[str, tuple[str, str]] = {}
@@ -111,9 +117,14 @@ class Lab:
         self._later("sandbox", self.sandbox.close)
         self._local = NamespaceMachine(self.sandbox, self.sandbox.root, name=LAB)
         self._later(LAB, self._local.close, inside=True)
+        self._watch_bridges(LAB, self._local, ports_of_lab(self.plan))
         walk(self.plan.steps, self._step, cancel=self._cancel, abandon=self._abandon)
         if self._cancel.is_set():
             raise Interrupted(f"lab {self.name}: interrupted while it was going up")
+        for name in self.host_vms:
+            log = HostLog(name, self.hosts[name].machine, self.facts.add)
+            log.begin()
+            self._watches.append(log)
         self._state = LabState.UP
 
     def cancel(self) -> None:
@@ -152,7 +163,7 @@ class Lab:
             "namespace": self._namespace,
             "boot": self._boot,
             "reach": self._reach,
-            "wire": lambda host: self.hosts[host].wire(),
+            "wire": self._wire,
             "accelerator": self._accelerator,
             "start": self._start,
             "ready": lambda guest: self.guests[guest].wait_ready(),
@@ -250,6 +261,17 @@ class Lab:
             self._later(name, machine.close)
             copy_images(machine, self.hosts[name], self.images, self.progress.say)
 
+    def _wire(self, name: str) -> None:
+        host = self.hosts[name]
+        host.wire()
+        nics = {nic: host.nic_ifname(nic) for nic in host.plan.nics}
+        self._watch_bridges(name, host.machine, ports_of_host(self.plan, name, nics))
+
+    def _watch_bridges(self, name: str, machine: Machine, ports: Mapping[str, str]) -> None:
+        watch = BridgeWatch(name, machine, ports, guests_by_mac(self.plan), self.facts.add)
+        watch.begin()
+        self._watches.append(watch)
+
     def _accelerator(self, name: str) -> None:
         host = self.hosts[name]
         refs = {ref for guest in self.plan.guests.values() for ref in guest.images}
@@ -312,6 +334,7 @@ class Lab:
             self.facts,
             accelerator=self._accelerator_for(plan),
             filter_handoff=self.plan.filter_handoff,
+            watch_taps=self.watch_taps,
         )
         self.guests[name] = guest
         self._later(name, guest.close)
@@ -348,6 +371,8 @@ class Lab:
         self._state = LabState.GOING_DOWN
         with self.progress.step("down"):
             self._keep_logs()
+            for watch in () if self._abandoned else self._watches:
+                watch.end()
             self._undo.close()
         self.progress.close()
         self._state = LabState.DOWN

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from harness.errors import HarnessError, LabError, ReachError
 from harness.lab.images import LabImages
-from harness.observe import FactLog, HostEvent
+from harness.observe import LAB, FactLog, HostEvent
 from harness.observe.record import now_ns
-from harness.plan.model import LAB, HostPlan
+from harness.plan.model import HostPlan
 from harness.reach.deadline import Deadline
 from harness.reach.local import NamespaceMachine
 from harness.reach.sandbox import Sandbox

@@ -9,32 +9,44 @@ Neighbours: collectors (``vm``, ``traffic``, ``probe``, ``lab``, ``scenario``) m
 """
 
 from harness.observe.facts import (
+    LAB,
+    VLAN_DRIVER,
     Accelerator,
     Fact,
     GuestClock,
     HostEvent,
+    KernelMessage,
     LinkEvent,
     LinkState,
     Note,
+    PathFact,
+    ProbeLoad,
     QmpEvent,
     Snapshot,
     StepFact,
     StreamFact,
+    TcpFact,
 )
 from harness.observe.record import FactLog, read_facts
 
 __all__ = [
+    "LAB",
+    "VLAN_DRIVER",
     "Accelerator",
     "Fact",
     "FactLog",
     "GuestClock",
     "HostEvent",
+    "KernelMessage",
     "LinkEvent",
     "LinkState",
     "Note",
+    "PathFact",
+    "ProbeLoad",
     "QmpEvent",
     "Snapshot",
     "StepFact",
     "StreamFact",
+    "TcpFact",
     "read_facts",
 ]

@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+LAB = "lab"
+"""The host, in facts, of the lab's own namespace, where the networks' bridges are. No machine of
+a topology has this name."""
+
 
 class _Fact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +32,10 @@ class QmpEvent(_Fact):
     name: str = Field(description="QMP event name, e.g. UNPLUG_PRIMARY")
     data: dict[str, Any] = Field(default_factory=dict)
     qemu_time_us: int = Field(description="QEMU's own timestamp, CLOCK_REALTIME of its host")
+
+
+VLAN_DRIVER = "802.1Q VLAN Support"
+"""How ethtool names the driver of a VLAN netdev, which has the MAC address of that below it."""
 
 
 class LinkState(BaseModel):
@@ -54,6 +62,8 @@ class LinkEvent(_Fact):
     ``event`` says what changed: ``added``, ``removed``, ``enslaved``, ``released``,
     ``up``, ``down`` (operstate), ``changed`` (anything else).
     ``guest_ns`` is the guest's CLOCK_MONOTONIC, which stops while the guest is stopped.
+    ``why`` is what else the message says: the cause that the kernel names (IFLA_EVENT, such as
+    NOTIFY_PEERS) and the flags that differ (+RUNNING); often all that there is.
     """
 
     kind: Literal["link"] = "link"
@@ -61,6 +71,7 @@ class LinkEvent(_Fact):
     event: Literal["added", "removed", "enslaved", "released", "up", "down", "changed"]
     link: LinkState
     guest_ns: int
+    why: str = ""
 
 
 class GuestClock(_Fact):
@@ -84,7 +95,10 @@ class HostEvent(_Fact):
     """Something the lab did, or saw, on a host.
 
     ``event``: ``vf-bound``, ``vf-mac-set``, ``vf-mac-cleared``, ``vf-bus-master-on``,
-    ``vf-bus-master-off``, ``fdb-set``, ``fdb-cleared``, ``qemu-started``, ``qemu-exited``, ...
+    ``vf-bus-master-off``, ``vf-filter-opened``, ``vf-filter-closed``, ``fdb-cleared``,
+    ``qemu-started``, ``qemu-exited``, and of a pair's bridge entries ``fdb-learned``,
+    ``fdb-moved``, ``fdb-removed`` (``device`` is the port, ``data`` tells the bridge). What
+    happens on the networks' bridges has the host ``LAB``.
     """
 
     kind: Literal["host"] = "host"
@@ -126,6 +140,62 @@ class StreamFact(_Fact):
     arrivals_clock: Literal["run", "guest"]
     complete: bool = Field(description="both ends ran to their planned end and said so")
     problem: str = ""
+    ip_version: Literal[4, 6] | None = Field(None, description="null in older records")
+    dscp: int = Field(0, description="that the packets were sent with")
+    vlan: int | None = Field(None, description="802.1Q tag; null: untagged")
+    count: int | None = Field(None, description="packets after which it was to end by itself")
+    duration_ns: int | None = Field(None, description="after which it was to end by itself")
+    dscp_changed: int | None = Field(
+        None, description="arrivals with another DSCP than `dscp`; null where nobody could look"
+    )
+
+
+class PathFact(_Fact):
+    """Which packets of a stream were seen at one role's taps of a failover pair, on one host.
+
+    ``leg``: the packets of a UDP stream, or the requests or the replies of an echo stream.
+    ``records`` names a file of the packets' numbers and when each was seen there (format of
+    ``harness.traffic.records``, the run's clock); empty when there is none. A role without
+    a tap (a virtual function) has no such fact.
+    """
+
+    kind: Literal["path"] = "path"
+    stream: str
+    guest: str
+    standby: str = Field(description="the pair, by the id of its standby")
+    role: Literal["standby", "primary"]
+    host: str
+    leg: Literal["packet", "request", "reply"]
+    records: str
+    complete: bool = Field(description="the captures were whole, of every QEMU there")
+    problem: str = ""
+
+
+class TcpFact(_Fact):
+    """What became of one TCP stream: where its two ends' records are, and its terms.
+
+    ``sender_record`` and ``sink_record`` are file names in the run directory (see
+    ``harness.traffic.tcprecord``). ``rate`` is bits a second; ``octets``: how many were to be
+    sent, None: until told to stop. ``flowing_ns``: when octets had come to the receiver;
+    ``stopped_ns``: when its sender had been told to stop, or had sent all.
+    """
+
+    kind: Literal["tcp"] = "tcp"
+    stream: str
+    sender: str
+    receiver: str
+    rate: int
+    octets: int | None = None
+    ip_version: Literal[4, 6] = 4
+    dscp: int = 0
+    flowing_ns: int
+    stopped_ns: int
+    sender_record: str
+    sink_record: str
+    sender_clock: Literal["run", "guest"]
+    sink_clock: Literal["run", "guest"]
+    complete: bool = Field(description="both ends came to their planned end and said so")
+    problem: str = ""
 
 
 class Accelerator(_Fact):
@@ -135,6 +205,43 @@ class Accelerator(_Fact):
     machine: str
     accelerator: Literal["kvm", "tcg"]
     evidence: str
+
+
+class KernelMessage(_Fact):
+    """A message of a kernel's log (dmesg): of a ``guest``'s, or of a ``host``'s.
+
+    ``seq`` is its number there: messages of one kernel are ordered by it exactly. ``stamp_us``
+    is what dmesg shows in brackets (printk's own clock, which is not CLOCK_MONOTONIC), to find
+    the message again; ``guest_ns`` the guest's CLOCK_MONOTONIC when the message was read.
+    """
+
+    kind: Literal["kernel"] = "kernel"
+    guest: str = ""
+    host: str = ""
+    level: int = Field(ge=0, le=7, description="0 (emergency) to 7 (debug), as in syslog(2)")
+    text: str
+    seq: int
+    stamp_us: int
+    guest_ns: int | None = None
+
+
+class ProbeLoad(_Fact):
+    """What labprobe has cost a guest from its start until a moment of the run.
+
+    ``traffic-flows``: every stream flows; ``traffic-ends``: before the streams are stopped;
+    ``records-kept``: their records have been fetched. ``cpu_ns`` is the processor time of all its
+    threads, in user space and in the kernel, without that of interrupts; ``peak_octets`` its
+    largest resident memory; ``sent_octets`` and ``received_octets`` what went over its port.
+    """
+
+    kind: Literal["probe-load"] = "probe-load"
+    guest: str
+    moment: Literal["traffic-flows", "traffic-ends", "records-kept"]
+    guest_ns: int
+    cpu_ns: int
+    peak_octets: int
+    sent_octets: int
+    received_octets: int
 
 
 class Note(_Fact):
@@ -152,7 +259,11 @@ Fact = Annotated[
     | HostEvent
     | StepFact
     | StreamFact
+    | TcpFact
+    | PathFact
     | Accelerator
+    | KernelMessage
+    | ProbeLoad
     | Note,
     Field(discriminator="kind"),
 ]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.observe import LAB
 from harness.plan.model import (
-    LAB,
     BridgePlan,
     GuestPlan,
     HostPlan,

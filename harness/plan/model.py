@@ -29,9 +29,6 @@ from harness.topology.model import Accelerator, GuestNic, HostNic, Impairment, S
 
 _BLK_SERIAL = 20  # VIRTIO_BLK_ID_BYTES; QEMU cuts off the rest without a word
 
-LAB = "lab"
-"""Name of the lab's own namespace, where the networks' bridges are."""
-
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:

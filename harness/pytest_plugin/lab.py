@@ -132,7 +132,12 @@ class LabUnderTest:
         RecordError where nothing can be told of a stream (a record that is not whole, a
         sender that missed its rate): its counts would prove nothing.
         """
-        for name in streams:
+        for name, terms in streams.items():
+            if terms.tcp is not None:
+                raise InputError(
+                    f"stream {name}: this counts numbered packets, of which TCP has none",
+                    hint="write a case for a TCP stream",
+                )
             if self.run_dir.sends(name).exists():
                 raise InputError(f"stream {name}: was recorded already; give it another name")
         counts: dict[str, StreamMetrics] = {}

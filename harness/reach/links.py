@@ -1,16 +1,18 @@
 """Typed netlink operations of a machine: ``machine.links``.
 
 What is created here is removed by the agent when the machine is closed, newest first.
-Neighbours: ``agent/links.py`` does them on the machine.
+Neighbours: ``agent/links.py`` and ``agent/fdb.py`` do them on the machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.errors import ReachError
+from harness.reach.clock import ClockName, MachineClock, Stamp
+from harness.reach.wire import Wire
 
 Call = Callable[..., Any]
 NO_MAC = "00:00:00:00:00:00"
@@ -45,6 +47,27 @@ class FdbEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FdbChange:
+    """A bridge learned ``mac`` at ``port``, moved it there from ``former``, or forgot it.
+
+    ``at`` is the middle between the earliest time at which that may have been and its receipt,
+    with half their distance (and the error of the machine's clock) as its error. ``vlan`` is 0
+    on a bridge that filters none. ``lost``: the entries can no longer be followed, and why;
+    the rest is then empty.
+    """
+
+    change: Literal["learned", "moved", "removed"]
+    mac: str
+    bridge: str
+    port: str
+    former: str
+    vlan: int
+    static: bool
+    at: Stamp
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """An operation that the agent does by itself when something happens."""
 
@@ -73,9 +96,11 @@ def fdb_del_action(name: str, mac: str, where: Literal["master", "self"]) -> Act
 class Links:
     """Netdevs of one machine. Failures are AgentRefused, with the netdev's name."""
 
-    def __init__(self, machine: str, call: Call) -> None:
+    def __init__(self, machine: str, call: Call, wire: Wire, clock: MachineClock) -> None:
         self._machine = machine
         self._call = call
+        self._wire = wire
+        self._clock = clock
 
     def all(self) -> tuple[Link, ...]:
         return tuple(Link(**one) for one in self._call("links"))
@@ -185,6 +210,21 @@ class Links:
         """Forwarding entries, of one MAC or all."""
         return tuple(FdbEntry(**one) for one in self._call("fdb", mac=mac))
 
+    def watch_fdb(self, macs: Iterable[str], sink: Callable[[FdbChange], None]) -> FdbWatch:
+        """Call ``sink`` at each change of these addresses' entries in any bridge (on the
+        connection's reading thread: be quick and do not call the machine)."""
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            if event["event"] == "fdb":
+                sink(_changed(event, self._clock.stamp))
+            elif event["event"] == "fdb-lost":
+                at = self._clock.stamp("monotonic", event["at_ns"])
+                sink(FdbChange("removed", "", "", "", "", 0, False, at, event["problem"]))
+
+        handle = self._wire.handle(on_event)
+        there = self._call("fdb_watch", handle=handle, macs=sorted(set(macs)))
+        return FdbWatch(self._call, self._wire, handle, tuple(_entry(one) for one in there))
+
     def set_netem(
         self,
         name: str,
@@ -209,3 +249,37 @@ class Links:
     def qdiscs(self, name: str) -> tuple[str, ...]:
         """Kinds of the queueing disciplines on a netdev."""
         return tuple(self._call("qdiscs", name=name))
+
+
+class FdbWatch:
+    """A watch that goes on until ``stop``. ``at_start``: where the addresses were then."""
+
+    def __init__(self, call: Call, wire: Wire, handle: int, at_start: tuple[FdbEntry, ...]) -> None:
+        self._call, self._wire, self._handle = call, wire, handle
+        self.at_start = at_start
+
+    def stop(self) -> None:
+        """No change is told after this returned."""
+        self._call("fdb_unwatch", within=5, handle=self._handle)
+        self._wire.release(self._handle)
+
+
+def _entry(told: Mapping[str, Any]) -> FdbEntry:
+    return FdbEntry(
+        told["port"], told["mac"], told["bridge"], bool(told["static"]), told["vlan"] or None
+    )
+
+
+def _changed(event: Mapping[str, Any], stamp: Callable[[ClockName, int], Stamp]) -> FdbChange:
+    since, seen = (stamp("monotonic", event[key]) for key in ("since_ns", "seen_ns"))
+    half = (seen.t_ns - since.t_ns + 1) // 2
+    return FdbChange(
+        change=event["change"],
+        mac=event["mac"],
+        bridge=event["bridge"],
+        port=event["port"],
+        former=event["former"],
+        vlan=event["vlan"],
+        static=bool(event["static"]),
+        at=Stamp(since.t_ns + half, half + max(since.err_ns, seen.err_ns)),
+    )

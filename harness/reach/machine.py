@@ -147,7 +147,7 @@ class Machine:
         self.name = name
         self.wire = wire
         self.clock = local_clock or MachineClock(self._read_clock)
-        self.links = Links(name, self.call)
+        self.links = Links(name, self.call, wire, self.clock)
         self.pci = Pci(name, self.call, wire, self.clock)
         self._closed = False
         self._scratch: str | None = None

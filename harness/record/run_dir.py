@@ -8,7 +8,8 @@
     plan.json           the plan of the lab, with the exact QEMU arguments
     versions.json       Versions: of the harness and of every QEMU and kernel
     facts.jsonl         everything observed, one fact a line (harness.observe)
-    streams/            NAME.sends and NAME.arrivals (harness.traffic.records)
+    streams/            NAME.sends, NAME.arrivals, NAME.*.seen (harness.traffic.records), of TCP
+                        NAME.tcp-sender.json and NAME.tcp-sink.json (harness.traffic.tcprecord)
     logs/ captures/     of machines; pcap files
     result.json         the verdict and the numbers (harness.report.result)
     report.txt, junit.xml

@@ -15,7 +15,9 @@ from harness.measure import Counts, PartCounts, Tally, TimeRange
 from harness.measure.bounds import P999
 from harness.verdict import Evidence
 from harness.verdict.attribution import Attribution, Share, attribution_of
+from harness.verdict.paths import period_paths
 from harness.verdict.phases import Phase, PhaseBorder, Phases, phases_of
+from harness.verdict.taken import paths_of
 
 
 class Part(BaseModel):
@@ -100,6 +102,9 @@ class LossPeriodResult(Part):
     error_s: float
     phases: tuple[ShareResult, ...]
     why: tuple[ShareResult, ...]
+    paths: tuple[ShareResult, ...] = Field(
+        (), description="where they were seen; empty where no path is told"
+    )
 
 
 class AttributionResult(Part):
@@ -142,6 +147,7 @@ def attribution_result(evidence: Evidence, name: str) -> AttributionResult:
     if isinstance(found, str):
         return AttributionResult(doubt=found)
     zero = evidence.zero_ns
+    paths = paths_of(evidence, name)
     return AttributionResult(
         doubt="",
         phases=tuple(
@@ -150,9 +156,9 @@ def attribution_result(evidence: Evidence, name: str) -> AttributionResult:
         ),
         totals=_totals(found),
         uncertain=_uncertain(found.uncertain),
-        interruption_s=_seconds(found.gaps.longest()),
-        delay_variation_p999_s=_seconds(found.delays.variation(P999)),
-        delay_variation_max_s=_seconds(found.delays.variation(1.0)),
+        interruption_s=seconds_range(found.gaps.longest()),
+        delay_variation_p999_s=seconds_range(found.delays.variation(P999)),
+        delay_variation_max_s=seconds_range(found.delays.variation(1.0)),
         why=_shares(found.causes),
         loss_periods=tuple(
             LossPeriodResult(
@@ -163,6 +169,7 @@ def attribution_result(evidence: Evidence, name: str) -> AttributionResult:
                 error_s=period.err_ns / 1e9,
                 phases=_shares(period.phases),
                 why=_shares(period.causes),
+                paths=() if isinstance(paths, str) else _shares(period_paths(paths, period)),
             )
             for period in found.periods
         ),
@@ -186,8 +193,8 @@ def _border(border: PhaseBorder | None, zero_ns: int) -> BorderResult | None:
 def _phase(phase: Phase, counts: PartCounts, found: Attribution, place: int) -> StreamPhaseResult:
     return _counts(phase.name, phase.migration, counts).model_copy(
         update={
-            "interruption_s": _seconds(found.interruption(place)),
-            "delay_variation_max_s": _seconds(found.delay_variation(place)),
+            "interruption_s": seconds_range(found.interruption(place)),
+            "delay_variation_max_s": seconds_range(found.delay_variation(place)),
         }
     )
 
@@ -196,10 +203,10 @@ def _counts(name: PhaseName, migration: int | None, counts: PartCounts) -> Strea
     return StreamPhaseResult(
         phase=name,
         migration=migration,
-        sent=_range(counts.sent),
-        lost=_range(counts.lost),
-        reordered=_range(counts.reordered),
-        duplicates=_range(counts.duplicates),
+        sent=count_range(counts.sent),
+        lost=count_range(counts.lost),
+        reordered=count_range(counts.reordered),
+        duplicates=count_range(counts.duplicates),
     )
 
 
@@ -214,11 +221,11 @@ def _several(phases: Phases) -> bool:
     return len({phase.migration for phase in phases.found}) > 1
 
 
-def _range(tally: Tally) -> CountRange:
+def count_range(tally: Tally) -> CountRange:
     return CountRange(at_least=tally.certain, at_most=tally.possible)
 
 
-def _seconds(length: TimeRange | None) -> SecondsRange | None:
+def seconds_range(length: TimeRange | None) -> SecondsRange | None:
     if length is None:
         return None
     high = None if length.high_ns is None else length.high_ns / 1e9

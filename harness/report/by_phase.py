@@ -59,6 +59,9 @@ def _stream(name: str, found: AttributionResult) -> list[str]:
             f"{error} ({phases})"
         )
         lines += [f"      {share.packets:>5}  {share.what}" for share in period.why]
+        if period.paths:
+            where = ", ".join(f"{share.packets} {share.what}" for share in period.paths)
+            lines.append(f"      seen: {where}")
     if left := len(found.loss_periods) - len(shown) + found.loss_periods_left_out:
         lines.append(f"    and {left} shorter loss periods")
     return lines

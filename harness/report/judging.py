@@ -15,7 +15,9 @@ from harness.case import BoundCase, bind, load_case
 from harness.errors import ProblemsError, RecordError
 from harness.plan import make_plan
 from harness.record import RunDir, RunInfo, Versions
+from harness.report.seen import read_seen_at
 from harness.report.streams import measured
+from harness.report.tcp import measured_tcp
 from harness.verdict import Evidence, Pair, Verdict, judge
 
 
@@ -43,8 +45,10 @@ def judge_run(run_dir: RunDir) -> JudgedRun:
         pairs=pairs_of(bound),
         qemu_versions={(one.guest, one.host): one.version for one in versions.qemu},
         streams={
-            name: measured(run_dir, name, terms, facts) for name, terms in bound.traffic.items()
+            name: measured(run_dir, name, terms, facts) for name, terms in bound.packets.items()
         },
+        tcp={name: measured_tcp(run_dir, name, terms, facts) for name, terms in bound.tcp.items()},
+        seen=read_seen_at(run_dir, facts),
     )
     return JudgedRun(info, versions, evidence, judge(evidence))
 

@@ -24,6 +24,9 @@ from harness.report.attributed import (
 )
 from harness.report.attributed import Part as _Part
 from harness.report.judging import JudgedRun
+from harness.report.paths import StreamPathsResult, paths_result
+from harness.report.probe_load import ProbeLoadResult, probe_loads
+from harness.report.tcp_result import TcpResult, tcp_results
 from harness.verdict import Evidence, MeasuredStream, Migration, Outcome, Pair
 from harness.verdict.links import PairView
 from harness.verdict.migrations import host_of, states
@@ -52,6 +55,14 @@ class StreamResult(_Part):
     size_octets: int
     waiting_time_s: float = Field(description="Tmax: later arrivals count as lost")
     rate_tolerance: float
+    ip_version: Literal[4, 6] | None = None
+    dscp: int = 0
+    vlan: int | None = Field(None, description="802.1Q tag; null: untagged")
+    count: int | None = Field(None, description="packets after which it was to end by itself")
+    duration_s: float | None = Field(None, description="after which it was to end by itself")
+    dscp_changed: int | None = Field(
+        None, description="arrivals with another DSCP; null where nobody could look (in a guest)"
+    )
     doubt: str = Field(description="why the counts prove nothing; empty when they do")
     sent: int | None = None
     received: int | None = Field(None, description="distinct packets within the waiting time")
@@ -74,6 +85,9 @@ class StreamResult(_Part):
         None, description="by which arrivals and sends may be apart on the run's clock"
     )
     by_phase: AttributionResult
+    by_path: StreamPathsResult | None = Field(
+        None, description="null: the stream goes through no failover pair"
+    )
 
 
 class LinkResult(_Part):
@@ -138,6 +152,8 @@ class Result(_Part):
     migrations: tuple[MigrationResult, ...]
     phases: tuple[PhaseResult, ...]
     streams: tuple[StreamResult, ...]
+    tcp: tuple[TcpResult, ...] = ()
+    probe_load: tuple[ProbeLoadResult, ...] = ()
     machines: tuple[MachineResult, ...]
     versions: Versions
 
@@ -179,8 +195,10 @@ def result_of(run: JudgedRun) -> Result:
         phases=phase_results(evidence),
         streams=tuple(
             _stream(evidence, name, terms, evidence.streams.get(name))
-            for name, terms in bound.traffic.items()
+            for name, terms in bound.packets.items()
         ),
+        tcp=tcp_results(evidence),
+        probe_load=probe_loads(evidence),
         machines=tuple(
             MachineResult(
                 machine=fact.machine, accelerator=fact.accelerator, evidence=fact.evidence
@@ -267,17 +285,25 @@ def _migration(evidence: Evidence, migration: Migration) -> MigrationResult:
 def _stream(
     evidence: Evidence, name: str, terms: Stream, measured: MeasuredStream | None
 ) -> StreamResult:
+    fact = measured.fact if measured else None
     result = StreamResult(
         stream=name,
-        protocol=terms.protocol,
+        protocol="udp" if terms.udp else "icmp-echo",
         sender=terms.sender,
         receiver=terms.receiver,
         rate_per_s=terms.flow.rate,
         size_octets=terms.flow.size,
         waiting_time_s=terms.waiting_time,
         rate_tolerance=terms.rate_tolerance,
+        ip_version=fact.ip_version if fact else terms.ip,
+        dscp=terms.dscp,
+        vlan=terms.vlan,
+        count=terms.flow.count,
+        duration_s=terms.flow.duration,
+        dscp_changed=fact.dscp_changed if fact else None,
         doubt=doubt_about(measured, terms),
         by_phase=attribution_result(evidence, name),
+        by_path=paths_result(evidence, name),
     )
     if measured is None or measured.metrics is None:
         return result

@@ -55,6 +55,11 @@ def _other_terms(fact: StreamFact, terms: Stream) -> str:
         "rate": (fact.rate, terms.flow.rate),
         "size": (fact.size, terms.flow.size),
         "waiting time": (fact.tmax_ns, round(terms.waiting_time * 1e9)),
+        "IP version": (fact.ip_version, terms.ip or fact.ip_version),
+        "DSCP": (fact.dscp, terms.dscp),
+        "VLAN": (fact.vlan, terms.vlan),
+        "count": (fact.count, terms.flow.count),
+        "duration": (fact.duration_ns, _ns(terms.flow.duration)),
     }
     wrong = [
         f"{what} {recorded} instead of {wanted}"
@@ -62,6 +67,10 @@ def _other_terms(fact: StreamFact, terms: Stream) -> str:
         if recorded != wanted
     ]
     return "it was recorded on other terms than the case's: " + ", ".join(wrong) if wrong else ""
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e9)
 
 
 def _metrics(run_dir: RunDir, fact: StreamFact, facts: tuple[Fact, ...]) -> StreamMetrics:

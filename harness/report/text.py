@@ -9,8 +9,11 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from harness.report.by_phase import by_phase
+from harness.report.paths import by_path
+from harness.report.probe_load import probe_load_lines
 from harness.report.result import LinkResult, PairResult, Result, StreamResult
 from harness.report.table import UNKNOWN, table
+from harness.report.tcp_result import tcp_table
 from harness.verdict import Outcome
 
 _WORD = {
@@ -27,8 +30,11 @@ def render(result: Result, run_dir: pathlib.Path | None = None) -> str:
         _findings(result),
         _netdevs(result),
         _streams(result),
+        tcp_table(result.tcp),
         by_phase([(one.stream, one.by_phase) for one in result.streams]),
+        by_path([(one.stream, one.by_path) for one in result.streams]),
         _migrations(result),
+        probe_load_lines(result.probe_load),
         _software(result),
     ]
     if run_dir is not None:
@@ -127,17 +133,35 @@ def _streams(result: Result) -> list[str]:
     lines = ["Streams", *table(rows)]
     for stream in result.streams:
         lines.append(
-            f"  {stream.stream}: {stream.rate_per_s:g}/s of {stream.size_octets} octets, waiting "
-            f"time {stream.waiting_time_s:g}s, rate tolerance {stream.rate_tolerance * 100:g}%"
+            f"  {stream.stream}: {stream.rate_per_s:g}/s of {stream.size_octets} octets"
+            f"{_special(stream)}, waiting time {stream.waiting_time_s:g}s, rate tolerance "
+            f"{stream.rate_tolerance * 100:g}%"
             + (
                 f", largest gap between two sends {_ms(stream.largest_send_gap_s)}"
                 if stream.largest_send_gap_s is not None
                 else ""
             )
         )
+        if stream.dscp_changed:
+            lines.append(
+                f"    {stream.dscp_changed} packets of {stream.stream} arrived with another DSCP "
+                f"than {stream.dscp}"
+            )
         if stream.doubt:
             lines.append(f"    nothing can be told of {stream.stream}: {stream.doubt}")
     return lines
+
+
+def _special(stream: StreamResult) -> str:
+    """The terms that are not those of a plain, endless IPv4 stream."""
+    told = [
+        "IPv6" if stream.ip_version == 6 else "",
+        f"DSCP {stream.dscp}" if stream.dscp else "",
+        f"VLAN {stream.vlan}" if stream.vlan is not None else "",
+        f"{stream.count} packets" if stream.count is not None else "",
+        f"for {stream.duration_s:g}s" if stream.duration_s is not None else "",
+    ]
+    return "".join(f", {one}" for one in told if one)
 
 
 def _stream(stream: StreamResult) -> tuple[str, ...]:

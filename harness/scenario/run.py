@@ -11,14 +11,16 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Literal
 
 import harness
 from harness.case import BoundCase
 from harness.case.model import Scalar
-from harness.errors import DeadlineExceeded
+from harness.errors import DeadlineExceeded, LabError
 from harness.images import Kernel, Store
 from harness.lab import Lab, LabGuest, LabImages, Progress
 from harness.observe import FactLog, Note
@@ -28,11 +30,15 @@ from harness.plan.model import PairPlan
 from harness.plan.render import as_json
 from harness.reach.deadline import Deadline
 from harness.record import QemuVersion, RunDir, RunInfo, Versions
+from harness.scenario.paths import keep_paths
 from harness.scenario.streams import Traffic
+from harness.scenario.tcp import TcpTraffic
 from harness.scenario.verbs import StepFailed, Verbs, pair_state
 
 _SETTLE_S = 60.0
 """How long the pairs of a guest that has just booted may take to be complete."""
+_PROBE_S = 5.0
+"""How long a guest's probe may take to say what it has cost."""
 
 
 def begin_record(
@@ -65,6 +71,7 @@ def make_lab(
         logs=run_dir.file(RunDir.LOGS),
         progress=progress,
         name=name,
+        watch_taps=bool(bound.packets),
     )
 
 
@@ -103,21 +110,41 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     run_dir.write_versions(versions_of(lab))
     verbs.snapshot("start")
     traffic = Traffic(lab, bound.traffic, run_dir)
+    tcp = TcpTraffic(lab, bound.traffic, run_dir)
     try:
         traffic.start()
+        tcp.start()
+        ask_probes(lab, "traffic-flows")
         before = max((stream.before for stream in bound.traffic.values()), default=0.0)
         threading.Event().wait(before)
         with suppress(StepFailed):  # recorded; later steps have no ground to stand on
             for step in bound.steps:
                 verbs.carry_out(step)
+        ask_probes(lab, "traffic-ends")
         with lab.progress.step("end of the traffic"):
-            traffic.finish()
+            over = time.monotonic()
+            tcp.finish()  # before records are fetched from guests, which would slow it down
+            traffic.finish(since=over)
+        ask_probes(lab, "records-kept")
+        with lab.progress.step("captures on taps"):
+            keep_paths(lab, run_dir, traffic.specs)
     except BaseException:
+        tcp.abort()
         traffic.abort()
         raise
     verbs.snapshot("end")
     # The destinations of migrations have been started since.
     run_dir.write_versions(versions_of(lab))
+
+
+def ask_probes(lab: Lab, moment: Literal["traffic-flows", "traffic-ends", "records-kept"]) -> None:
+    """Record what labprobe costs each guest. One that does not answer is noted, not an error:
+    a case may be about a guest that is stopped."""
+    for guest in lab.guests.values():
+        try:
+            guest.link.load(moment, timeout=_PROBE_S)
+        except LabError as error:
+            lab.facts.add(Note(t_ns=now_ns(), text=f"the probe's load: {error.message}"))
 
 
 def settle(lab: Lab) -> None:

@@ -15,35 +15,31 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
-from typing import Literal
 
 from harness.case import Stream
-from harness.errors import HarnessError, LabError
+from harness.errors import HarnessError
 from harness.lab import Lab
 from harness.observe import StreamFact
 from harness.observe.record import now_ns
+from harness.reach.deadline import Deadline
 from harness.record import RunDir
+from harness.scenario.ends import End, specs_of
+from harness.scenario.flowing import Awaited, wait_arriving
+from harness.scenario.vlans import join_vlans
 from harness.traffic.arrivals import read_arrivals
 from harness.traffic.client import Capture, Sender
+from harness.traffic.following import Following
+from harness.traffic.guestdump import echo_replies
 from harness.traffic.guestlink import GuestLink
 from harness.traffic.records import Records, write_records
 from harness.traffic.stream import StreamSpec
 
-_FIRST_PORT = 20_000
 _FLOWING_S = 20.0
+_FLOWING_AFTER = 10
+"""Packets after which a sender says that it sends."""
+_LATE_S = 30.0
+"""By how much a stream that ends by itself may end late."""
 _DUMP_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """One end of a stream: a namespace's NIC or a guest's."""
-
-    machine: str
-    kind: Literal["namespace", "guest"]
-    interface: str
-    mac: str
-    address: str
 
 
 @dataclass(slots=True)
@@ -53,10 +49,22 @@ class _Running:
     name: str
     terms: Stream
     spec: StreamSpec
-    source: _End
-    target: _End
+    source: End
+    target: End
     sender: Sender | None = None
+    began: float = 0.0
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def at(self) -> End:
+        """Where it arrives: the replies to an echo where the requests were sent."""
+        return self.source if self.spec.protocol == "icmp-echo" else self.target
+
+    @property
+    def arrivals_id(self) -> int:
+        """By which id a guest's probe knows the record of the arrivals."""
+        number = self.spec.stream_id
+        return echo_replies(number) if self.spec.protocol == "icmp-echo" else number
 
 
 class Traffic:
@@ -67,43 +75,93 @@ class Traffic:
         self._run_dir = run_dir
         self._captures: dict[tuple[str, str], Capture] = {}
         self._bound: list[socket.socket] = []
-        self._streams = [
-            self._resolve(number, name, stream)
-            for number, (name, stream) in enumerate(streams.items(), 1)
-        ]
+        self.specs: Mapping[str, tuple[StreamSpec, End, End]] = specs_of(lab.plan, streams)
+        """Each stream by name: what is sent, its source and its target."""
+        self._streams = [_Running(name, streams[name], *ends) for name, ends in self.specs.items()]
 
     # -- start -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Receivers first, then senders; returns once every sender's packets have left."""
+        """Receivers first, then senders; returns once packets of every stream have arrived.
+
+        LabError when a sender does not send, or of a stream nothing arrives.
+        """
+        join_vlans(self._lab, self.specs.values())
         for stream in self._streams:
             self._receive(stream)
         for stream in self._streams:
             self._send(stream)
         for stream in self._streams:
             if stream.sender is not None:
-                stream.sender.wait_flowing(_FLOWING_S)
+                stream.sender.wait_flowing(_FLOWING_S + _FLOWING_AFTER / stream.spec.rate)
+        self._prove_flow()
+
+    def _prove_flow(self) -> None:
+        seen = {
+            key: Following(
+                capture.path,
+                [one.spec for one in self._streams if (one.at.machine, one.at.interface) == key],
+            )
+            for key, capture in self._captures.items()
+        }
+        slowest = min((stream.spec.rate for stream in self._streams), default=1.0)
+        wait_arriving(
+            [self._awaited(stream, seen) for stream in self._streams],
+            Deadline(_FLOWING_S + 2 / slowest),
+        )
+
+    def _awaited(self, stream: _Running, seen: Mapping[tuple[str, str], Following]) -> Awaited:
+        at = stream.at
+
+        def captured() -> int:
+            following = seen[at.machine, at.interface]
+            following.look()
+            return following.counts[stream.name]
+
+        def recorded() -> int:
+            dump = self._link(at.machine).dump(stream.arrivals_id, timeout=_DUMP_S)
+            return len(dump.records.seq)
+
+        return Awaited(
+            stream.name,
+            where=f"{at.machine}'s {at.interface} ({at.address})",
+            arrived=captured if at.kind == "namespace" else recorded,
+            sent=lambda: self._told_of_sends(stream),
+        )
+
+    def _told_of_sends(self, stream: _Running) -> str:
+        what = "requests" if stream.spec.protocol == "icmp-echo" else "packets"
+        if stream.sender is not None:
+            sent, failed = (done := stream.sender.stop()).sent, done.failed
+        else:
+            totals = self._link(stream.source.machine).stop(stream.spec.stream_id)
+            sent, failed = totals.sent, totals.failed
+        refused = f" ({failed} more were refused by its kernel)" if failed else ""
+        to = f"to {stream.target.address}, of which" if what == "packets" else "but of the replies"
+        return f"{stream.source.machine} sent {sent} {what}{refused} {to}"
 
     def _receive(self, stream: _Running) -> None:
-        # The replies to an echo arrive where the requests were sent.
-        end = stream.source if stream.spec.protocol == "icmp-echo" else stream.target
-        if end.kind == "guest":
-            self._link(end.machine).start_sink(
-                stream.spec.stream_id, stream.spec.destination_port, version=stream.spec.version
-            )
+        at, spec = stream.at, stream.spec
+        if at.kind == "guest":
+            link = self._link(at.machine)
+            if spec.protocol == "icmp-echo":
+                link.start_echo_sink(spec.stream_id, version=spec.version)
+            else:
+                link.start_sink(spec.stream_id, spec.destination_port, version=spec.version)
             return
-        key = (end.machine, end.interface)
+        key = (at.machine, at.interface)
         if key not in self._captures:
             self._captures[key] = Capture.start(
-                lambda argv: self._spawn(end.machine, argv),
-                interface=end.interface,
-                path=self._run_dir.file(f"{RunDir.CAPTURES}/{end.machine}-{end.interface}.pcapng"),
+                lambda argv: self._spawn(at.machine, argv),
+                interface=at.interface,
+                path=self._run_dir.file(f"{RunDir.CAPTURES}/{at.machine}-{at.interface}.pcapng"),
                 outgoing=True,
             )
-        if stream.spec.protocol == "udp":
-            self._hold_port(end, stream.spec.destination_port)
+        # The namespace has no netdev of a VLAN: nobody there answers tagged packets.
+        if spec.protocol == "udp" and spec.vlan is None:
+            self._hold_port(at, spec.destination_port)
 
-    def _hold_port(self, end: _End, port: int) -> None:
+    def _hold_port(self, end: End, port: int) -> None:
         """Bind the port, so that the kernel does not answer "port unreachable" to the sender."""
         family = socket.AF_INET6 if ":" in end.address else socket.AF_INET
         space = self._lab.namespaces[end.machine].space
@@ -115,14 +173,17 @@ class Traffic:
 
     def _send(self, stream: _Running) -> None:
         spec = stream.spec
+        stream.began = time.monotonic()
         if stream.source.kind == "guest":
             self._link(stream.source.machine).start_sender(
                 spec.stream_id,
                 str(spec.destination),
-                spec.destination_port,
+                spec.destination_port if spec.protocol == "udp" else None,
                 rate=spec.rate,
                 size=spec.size,
+                count=spec.packets or 0,
                 source_port=spec.source_port,
+                dscp=spec.dscp,
             )
             return
         stream.sender = Sender.start(
@@ -142,13 +203,21 @@ class Traffic:
 
     # -- end -------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """End each stream when its time is over, wait for late packets, keep all records."""
-        began = time.monotonic()
+    def finish(self, *, since: float | None = None) -> None:
+        """End each stream when its time is over, wait for late packets, keep all records.
+
+        A stream that ends by itself is waited for, so that all its packets are sent. ``since``:
+        the ``time.monotonic()`` at which the last step was over; now when absent.
+        """
+        began = time.monotonic() if since is None else since
         pause = threading.Event()
-        for stream in sorted(self._streams, key=lambda one: one.terms.after):
+        endless = [stream for stream in self._streams if stream.spec.packets is None]
+        for stream in sorted(endless, key=lambda one: one.terms.after):
             pause.wait(max(0.0, began + stream.terms.after - time.monotonic()))
             self._stop_sending(stream)
+        for stream in self._streams:
+            if stream.spec.packets is not None:
+                self._await_end(stream, stream.spec.packets)
         pause.wait(max((stream.terms.waiting_time for stream in self._streams), default=0.0))
         dropped = self._stop_captures()
         for stream in self._streams:
@@ -169,19 +238,44 @@ class Traffic:
             holder.close()
         self._bound.clear()
 
-    def _stop_sending(self, stream: _Running) -> None:
+    def _stop_sending(self, stream: _Running, *, join: float | None = None) -> None:
+        """Tell a sender to stop, or with ``join`` wait so many seconds for it to end by itself."""
         try:
             if stream.sender is None:
                 totals = self._link(stream.source.machine).stop(stream.spec.stream_id)
-                if totals.failed:
-                    stream.problems.append(f"the guest's kernel refused {totals.failed} sends")
+                sent, failed, why = totals.sent, totals.failed, ""
             else:
-                summary = stream.sender.stop()
-                if summary.failed:
-                    reasons = ", ".join(f"{n} {why}" for why, n in summary.errors.items())
-                    stream.problems.append(f"the kernel refused {summary.failed} sends: {reasons}")
+                sender = stream.sender
+                summary = sender.stop() if join is None else sender.join(join)
+                sent, failed = summary.sent, summary.failed
+                why = ": " + ", ".join(f"{n} {what}" for what, n in summary.errors.items())
+            if failed:
+                stream.problems.append(
+                    f"{stream.source.machine}'s kernel refused {failed} sends{why}"
+                )
+            if stream.spec.packets is not None and sent + failed != stream.spec.packets:
+                stream.problems.append(f"{sent} packets were sent instead of {stream.spec.packets}")
         except HarnessError as error:
             stream.problems.append(f"its sender did not end properly: {error.message}")
+
+    def _await_end(self, stream: _Running, packets: int) -> None:
+        """Wait until a stream that ends by itself has sent all; what kept it is its problem."""
+        left = max(0.0, stream.began + packets / stream.spec.rate - time.monotonic())
+        if stream.sender is not None:
+            self._stop_sending(stream, join=left + _LATE_S)
+            return
+        link, pause = self._link(stream.source.machine), threading.Event()
+        deadline = Deadline(2 * left + _LATE_S)
+        pause.wait(left)
+        try:
+            # Its schedule may have moved: an emulated guest stands still now and then.
+            while _attempted(link, stream.spec.stream_id) < packets:
+                if deadline.expired:
+                    break
+                pause.wait(min(1.0, deadline.left))
+        except HarnessError as error:
+            stream.problems.append(f"its sender cannot be asked: {error.message}")
+        self._stop_sending(stream)
 
     def _stop_captures(self) -> dict[tuple[str, str], str]:
         """Why a capture is not whole, by its place; the empty string where it is."""
@@ -198,20 +292,22 @@ class Traffic:
         return told
 
     def _keep(self, stream: _Running, captures: Mapping[tuple[str, str], str]) -> None:
-        spec, at = stream.spec, stream.target
-        if spec.protocol == "icmp-echo":
-            at = stream.source
+        spec, at = stream.spec, stream.at
+        dscp_changed: int | None = None  # the probe of a guest does not see it
         try:
             if stream.source.kind == "guest":
-                sends = self._dumped(stream, stream.source)
+                sends = self._dumped(stream, stream.source, spec.stream_id)
                 write_records(self._run_dir.sends(stream.name), sends)
             if at.kind == "guest":
-                arrivals = self._dumped(stream, at)
+                self._link(at.machine).stop(stream.arrivals_id)
+                arrivals = self._dumped(stream, at, stream.arrivals_id)
             else:
                 if problem := captures[at.machine, at.interface]:
                     stream.problems.append(problem)
                 path = self._captures[at.machine, at.interface].path
-                arrivals = read_arrivals(path, [spec]).records[stream.name]
+                extracted = read_arrivals(path, [spec])
+                arrivals = extracted.records[stream.name]
+                dscp_changed = extracted.dscp_changed[stream.name]
             write_records(self._run_dir.arrivals(stream.name), arrivals)
         except HarnessError as error:
             stream.problems.append(error.message)
@@ -231,15 +327,18 @@ class Traffic:
                 arrivals_clock="guest" if at.kind == "guest" else "run",
                 complete=not stream.problems,
                 problem="; ".join(stream.problems),
+                ip_version=4 if spec.version == 4 else 6,
+                dscp=spec.dscp,
+                vlan=spec.vlan,
+                count=spec.count,
+                duration_ns=None if spec.duration_s is None else round(spec.duration_s * 1e9),
+                dscp_changed=dscp_changed,
             )
         )
 
-    def _dumped(self, stream: _Running, end: _End) -> Records:
-        """The guest's record of its end of the stream."""
-        link = self._link(end.machine)
-        if end is not stream.source:
-            link.stop(stream.spec.stream_id)
-        dump = link.dump(stream.spec.stream_id, timeout=_DUMP_S)
+    def _dumped(self, stream: _Running, end: End, stream_id: int) -> Records:
+        """One of the guest's records of the stream."""
+        dump = self._link(end.machine).dump(stream_id, timeout=_DUMP_S)
         if not dump.totals.complete:
             stream.problems.append(
                 f"{end.machine}: {dump.totals.unrecorded} packets were not recorded, "
@@ -247,57 +346,8 @@ class Traffic:
             )
         return dump.records
 
-    # -- who is who ------------------------------------------------------------------------
 
-    def _resolve(self, number: int, name: str, stream: Stream) -> _Running:
-        for source in self._ends(stream.sender):
-            for target in self._ends(stream.receiver):
-                near, far = ip_interface(source.address), ip_interface(target.address)
-                if near.version == far.version and near.network == far.network:
-                    return self._running(number, name, stream, source, target)
-        raise LabError(
-            f"stream {name}: {stream.sender} and {stream.receiver} have no addresses in one subnet",
-            hint="give both an address of the same network",
-        )
-
-    def _running(
-        self, number: int, name: str, stream: Stream, source: _End, target: _End
-    ) -> _Running:
-        source, target = (
-            _End(end.machine, end.kind, end.interface, end.mac, str(ip_interface(end.address).ip))
-            for end in (source, target)
-        )
-        ports = (
-            {"source_port": _FIRST_PORT + 1000 + number, "destination_port": _FIRST_PORT + number}
-            if stream.protocol == "udp"
-            else {}
-        )
-        spec = StreamSpec.between(
-            source.address,
-            target.address,
-            name=name,
-            protocol=stream.protocol,
-            source_mac=source.mac,
-            destination_mac=target.mac,
-            stream_id=number,
-            rate=stream.flow.rate,
-            size=stream.flow.size,
-            **ports,
-        )
-        return _Running(name, stream, spec, source, target)
-
-    def _ends(self, machine: str) -> list[_End]:
-        """The addressed NICs of a namespace or guest."""
-        for namespace in self._lab.plan.namespaces:
-            if namespace.name == machine:
-                return [
-                    _End(machine, "namespace", link.ifname or link.nic, link.mac, address)
-                    for link in namespace.links
-                    for address in link.addresses
-                ]
-        guest = self._lab.plan.guests[machine]
-        return [
-            _End(machine, "guest", nic_id, guest.macs[nic_id], str(address))
-            for nic_id, nic in guest.nics.items()
-            for address in nic.address
-        ]
+def _attempted(link: GuestLink, stream_id: int) -> int:
+    """How many packets a guest has sent, or has had refused by its kernel."""
+    totals = link.dump(stream_id, timeout=_DUMP_S).totals
+    return totals.records + totals.unrecorded

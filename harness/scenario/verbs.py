@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
 from harness.errors import DeadlineExceeded, HarnessError, InputError, LabError, VmError
 from harness.lab import Instance, Lab, LabGuest
-from harness.observe import LinkState, StepFact
+from harness.observe import VLAN_DRIVER, LinkState, StepFact
 from harness.observe.record import now_ns
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
@@ -232,7 +232,7 @@ def primary_state(links: Iterable[LinkState], mac: str) -> str:
     the standby; ``up`` means enslaved, with carrier.
     """
     for link in links:
-        if link.mac == mac and link.driver not in ("net_failover", "virtio_net"):
+        if link.mac == mac and link.driver not in ("net_failover", "virtio_net", VLAN_DRIVER):
             ready = link.master is not None and link.operstate == "up" and link.carrier
             return "up" if ready else "present"
     return "absent"
@@ -240,7 +240,7 @@ def primary_state(links: Iterable[LinkState], mac: str) -> str:
 
 def pair_state(links: Iterable[LinkState], mac: str) -> str:
     """``complete`` once all three netdevs of the pair are up, else what each of them is."""
-    mine = [link for link in links if link.mac == mac]
+    mine = [link for link in links if link.mac == mac and link.driver != VLAN_DRIVER]
     up = [link for link in mine if link.operstate == "up"]
     if len(up) == 3 and primary_state(mine, mac) == "up":
         return "complete"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from harness.document import Path, one_of
+from harness.observe import LAB
 from harness.topology.finding import Finding, unknown
 from harness.topology.model import GuestNicModel, Host, HostKind, HostNicModel, Topology
 
@@ -43,6 +44,22 @@ def interface_name(path: Path, name: str, what: str) -> Iterator[Finding]:
         yield Finding(
             path, f"'{name}' names {what}, but means something else to the kernel", at_key=True
         )
+
+
+def _reserved_name(topology: Topology) -> Iterator[Finding]:
+    parts: dict[str, Collection[str]] = {
+        "namespaces": topology.namespaces,
+        "hosts": topology.hosts,
+        "guests": topology.guests,
+    }
+    for part, members in parts.items():
+        if LAB in members:
+            yield Finding(
+                (part, LAB),
+                f"'{LAB}' is the lab itself, in facts and in `harness exec`",
+                "give it another name",
+                at_key=True,
+            )
 
 
 def _namespaces(topology: Topology) -> Iterator[Finding]:
@@ -203,4 +220,4 @@ def is_pcie(machine: str) -> bool:
     return machine == "q35" or machine.startswith("pc-q35-")
 
 
-RULES = (_namespaces, _keys_of_kind, _nics, _bridges, _iommu)
+RULES = (_reserved_name, _namespaces, _keys_of_kind, _nics, _bridges, _iommu)

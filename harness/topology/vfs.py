@@ -9,6 +9,10 @@ import re
 
 from harness.topology.model import GuestNicModel, Topology
 
+FENCE_VLAN = 4094
+"""Port VLAN of a VF whose filter the lab has closed (``harness.lab.handoff``); no frame of a lab
+may carry it."""
+
 _VF = re.compile(r"([a-z][a-z0-9-]*)(?:/(0|[1-9][0-9]{0,3}))?")
 
 

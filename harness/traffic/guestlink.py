@@ -7,8 +7,8 @@ is asked for again. What cannot be had again is recorded as a Note.
 
 Each link event goes to ``on_link`` as soon as it is received, its time being that of its
 receipt. Facts go to ``on_fact``: GuestClock from each round trip, LinkEvent for each change of a
-netdev. A link event waits until a later round trip bounds its time from above, then is dated
-by ``harness.measure.clocks``; never later than its receipt.
+netdev, KernelMessage for each line of the kernel's log. The last two wait in ``undated`` until a
+later round trip bounds their time from above.
 
 Neighbours: ``guestlines`` puts lines in order, ``guestdump`` reads dumps; ``lab`` gives the
 sockets; ``scenario`` starts and dumps streams.
@@ -20,16 +20,16 @@ import itertools
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from harness.errors import DeadlineExceeded, LabError, ReachError, RecordError
+from harness.errors import DeadlineExceeded, LabError, ReachError
 from harness.measure.clocks import GuestClockMap
-from harness.observe import Fact, GuestClock, LinkEvent, LinkState, Note, Snapshot
+from harness.observe import Fact, GuestClock, LinkEvent, LinkState, Note, ProbeLoad, Snapshot
 from harness.observe.record import now_ns
 from harness.traffic.guestdump import (
     GuestDump,
@@ -43,9 +43,11 @@ from harness.traffic.guestdump import (
 )
 from harness.traffic.guestlines import Line, LineOrder, parse_line
 from harness.traffic.tcprecord import TcpRecord, TcpTotals, totals_of
+from harness.traffic.undated import Undated
 
 _PING_LOST_S = 3.0
 """After this long a ping counts as swallowed by a migration, and another is sent."""
+_LOAD = ("guest_ns", "cpu_ns", "peak_octets", "sent_octets", "received_octets")
 _EVENTS = ("added", "removed", "enslaved", "released", "up", "down", "changed")
 
 
@@ -75,9 +77,10 @@ class GuestLink:
         self._answers: dict[int, Line] = {}
         self._collecting: dict[int, list[Line]] = {}
         self._pings: dict[int, int] = {}
-        self._undated: deque[tuple[LinkEvent, int]] = deque()
+        self._undated = Undated(guest, self.clock)
         self._states: list[LinkState] = []
         self._monitoring = False
+        self._flowing: set[int] = set()
         self._closed = threading.Event()
         self._pinger = threading.Thread(
             target=self._keep_pinging, args=(ping_interval,), name=f"ping {guest}", daemon=True
@@ -106,7 +109,7 @@ class GuestLink:
                 self._drop(self._sockets[-1])
 
     def close(self) -> None:
-        """End the session; labprobe goes on. Link events not dated yet are, by their receipt."""
+        """End the session; labprobe goes on. What is not dated yet is, by its receipt."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -118,7 +121,7 @@ class GuestLink:
         for reader in self._readers:
             reader.join(5)
         with self._lock:
-            self._date_events(final=True)
+            self._date(final=True)
 
     # -- commands ------------------------------------------------------------------------
 
@@ -167,6 +170,7 @@ class GuestLink:
         self, stream_id: int, port: int, *, version: int = 4, timeout: float = 10.0
     ) -> None:
         """Take one connection at a TCP port of the guest and check what comes."""
+        self._not_flowing(stream_id)
         self._ask(f"tcp-sink {stream_id} {port} {version}", timeout)
 
     def start_tcp_sender(
@@ -174,7 +178,22 @@ class GuestLink:
         dscp: int = 0, timeout: float = 10.0,
     ) -> None:  # fmt: skip
         """Send ``rate`` octets a second over TCP, ``octets`` in all (0: endless)."""
+        self._not_flowing(stream_id)
         self._ask(f"tcp-send {stream_id} {destination} {port} {rate:.9g} {octets} {dscp}", timeout)
+
+    def wait_flowing(self, stream_id: int, timeout: float) -> None:
+        """Until labprobe has said that the stream flows: a sender has sent, a TCP sink received."""
+        end = time.monotonic() + timeout
+        with self._lock:
+            while stream_id not in self._flowing:
+                self._must_be_connected()
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise DeadlineExceeded(
+                        f"guest {self.guest}: stream {stream_id} does not flow after {timeout:g} s",
+                        hint="can the two ends of the stream reach each other?",
+                    )
+                self._lock.wait(left)
 
     def stop_tcp(self, stream_id: int, *, timeout: float = 10.0) -> TcpTotals:
         """End a TCP stream; the guest waits up to 2 s for the ACKs of what it has sent."""
@@ -233,6 +252,21 @@ class GuestLink:
         self._on_fact(fact)
         return fact
 
+    def load(
+        self, moment: Literal["traffic-flows", "traffic-ends", "records-kept"], *,
+        timeout: float = 10.0,
+    ) -> ProbeLoad:  # fmt: skip
+        """What labprobe has cost the guest from its start until now; also given to on_fact."""
+        begin = now_ns()
+        said = self._ask("load", timeout)
+        fact = ProbeLoad(
+            t_ns=(begin + said.received_ns) // 2, err_ns=(said.received_ns - begin + 1) // 2,
+            guest=self.guest, moment=moment,
+            **{name: int(said.data[name]) for name in _LOAD},
+        )  # fmt: skip
+        self._on_fact(fact)
+        return fact
+
     def to_run(
         self, guest_ns: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -241,6 +275,11 @@ class GuestLink:
             return self.clock.to_run(guest_ns)
 
     # -- inside --------------------------------------------------------------------------
+
+    def _not_flowing(self, stream_id: int) -> None:
+        """Forget what was said of an earlier stream with that id."""
+        with self._lock:
+            self._flowing.discard(stream_id)
 
     def _ask(self, command: str, timeout: float, *, tag: int | None = None) -> Line:
         """Send a command and wait for its answer; LabError when the guest refuses it."""
@@ -329,6 +368,11 @@ class GuestLink:
             self.clock.add(int(data["mono"]), None, line.received_ns)
         elif line.kind == "link":
             self._link(line)
+        elif line.kind == "flowing":
+            self._flowing.add(int(data["id"]))
+        elif line.kind in ("kmsg", "kmsg-clock", "kmsg-gap"):
+            if note := self._undated.kernel(line):
+                self._on_fact(note)
         elif line.kind == "monitoring":
             self._monitoring = True
         elif line.kind == "data" and line.tag in self._collecting:
@@ -353,8 +397,8 @@ class GuestLink:
                 guest=self.guest, guest_ns=guest_ns,
             )
         )  # fmt: skip
-        self._date_events(bounded_to=guest_ns)
-        if self._undated and self._sockets:
+        self._date(bounded_to=guest_ns)
+        if self._undated.links and self._sockets:
             self._ping()  # what came while the ping was under way waits for a later one
 
     def _link(self, line: Line) -> None:
@@ -370,37 +414,18 @@ class GuestLink:
         elif line.data["event"] in _EVENTS:
             event = LinkEvent(
                 t_ns=line.received_ns, guest=self.guest, event=line.data["event"], link=state,
-                guest_ns=int(line.data["guest_ns"]),
+                guest_ns=int(line.data["guest_ns"]), why=str(line.data.get("why", "")),
             )  # fmt: skip
-            self._undated.append((event, line.received_ns))
+            self._undated.link(event)
             if self._on_link is not None:
                 self._on_link(event)
             if not self._pings:
                 self._ping()
 
-    def _date_events(self, *, bounded_to: int = 0, final: bool = False) -> None:
-        """Date the events that a reading after them bounds; the rest only at the very end."""
-        while self._undated and (final or self._undated[0][0].guest_ns <= bounded_to):
-            event, received = self._undated.popleft()
-            try:
-                times, errors = self.clock.to_run(np.array([event.guest_ns], dtype=np.int64))
-                early = int(times[0]) - int(errors[0])
-                late = min(int(times[0]) + int(errors[0]), received)
-            except RecordError:
-                early = late = received
-                self._on_fact(
-                    Note(
-                        t_ns=received,
-                        text=f"guest {self.guest}: its clock was never read; the next link event "
-                        "is dated by its receipt, which may be much later than the event",
-                    )
-                )
-            early = min(early, late)
-            self._on_fact(
-                event.model_copy(
-                    update={"t_ns": (early + late) // 2, "err_ns": (late - early + 1) // 2}
-                )
-            )
+    def _date(self, *, bounded_to: int = 0, final: bool = False) -> None:
+        """Date what a reading after it bounds; the rest only at the very end."""
+        for fact in self._undated.dated(bounded_to=bounded_to, final=final):
+            self._on_fact(fact)
 
     def _keep_pinging(self, interval: float) -> None:
         while not self._closed.wait(interval):

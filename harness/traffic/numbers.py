@@ -95,13 +95,14 @@ class NumberedFrames:
     """Frames that carry a number, in the order captured; arrays of equal length.
 
     ``real_ns`` is the kernel's stamp, ``outgoing`` whether the frame left the interface,
-    ``port`` the UDP destination port and ``icmp_type`` the first octet after the IP header
-    (each means something for its ``protocol`` only).
+    ``dscp`` the IP header's, ``port`` the UDP destination port and ``icmp_type`` the first octet
+    after the IP header (each of these two means something for its ``protocol`` only).
     """
 
     real_ns: Ints
     outgoing: npt.NDArray[np.bool_]
     version: Ints
+    dscp: Ints
     protocol: Ints
     port: Ints
     icmp_type: Ints
@@ -160,12 +161,18 @@ def numbered(piece: bytes, packets: Ints) -> NumberedFrames:
     ip = np.isin(kind, (_IPV4, _IPV6)) & (network + 20 <= end)
     block, kept, end, network, kind = _where(ip, block, kept, end, network, kind)
     four = kind == _IPV4
+    # The traffic class is IPv4's second octet; of IPv6, four bits of the first two each.
+    dscp = np.where(four, fields.octet(network + 1), fields.big16(network) >> 4 & 0xFF) >> 2
     protocol = fields.octet(network + np.where(four, 9, 6))
     transport = network + np.where(four, (fields.octet(network) & 15) * 4, 40)
     whole = np.isin(protocol, _PROTOCOLS) & (transport + 8 + HEAD.size <= end)
-    block, kept, four, protocol, transport = _where(whole, block, kept, four, protocol, transport)
+    block, kept, four, dscp, protocol, transport = _where(
+        whole, block, kept, four, dscp, protocol, transport
+    )
     ours = fields.big32(transport + 8) == MAGIC
-    block, kept, four, protocol, transport = _where(ours, block, kept, four, protocol, transport)
+    block, kept, four, dscp, protocol, transport = _where(
+        ours, block, kept, four, dscp, protocol, transport
+    )
     # The options begin after the frame's padding; the first is ours, if there is any.
     option = block + FRAME_AT + kept + (-kept % 4)
     has_option = option + 12 <= block + fields.little32(block + 4)
@@ -175,6 +182,7 @@ def numbered(piece: bytes, packets: Ints) -> NumberedFrames:
         real_ns=fields.little32(block + 12) << 32 | fields.little32(block + 16),
         outgoing=flags & 3 == 2,
         version=np.where(four, 4, 6),
+        dscp=dscp,
         protocol=protocol,
         port=fields.big16(transport + 2),
         icmp_type=fields.octet(transport),

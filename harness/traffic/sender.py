@@ -108,7 +108,7 @@ def send_stream(
         if last:
             largest = max(largest, now - last)
         last = now
-        if writer.count == FLOWING_AFTER:
+        if writer.count == min(FLOWING_AFTER, order.count or FLOWING_AFTER):
             tell(EVENT_FLOWING, seq=seq)
     return SendSummary(
         sent=writer.count, failed=errors.total(), late=late, moves=moves, moved_ns=moved,

@@ -12,6 +12,11 @@ from harness.traffic.layout import HEAD
 Address = IPv4Address | IPv6Address
 
 
+def smallest_packet(version: int) -> int:
+    """Octets of the smallest IP packet that holds the number."""
+    return (20 if version == 4 else 40) + 8 + HEAD.size
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
     """Periodic numbered packets (RFC 3432) from ``source`` to ``destination``.
@@ -73,7 +78,7 @@ class StreamSpec:
     @property
     def smallest(self) -> int:
         """Octets of the smallest IP packet that holds the number."""
-        return (20 if self.source.version == 4 else 40) + 8 + HEAD.size
+        return smallest_packet(self.version)
 
     @property
     def packets(self) -> int | None:

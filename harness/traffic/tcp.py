@@ -28,6 +28,7 @@ from harness.traffic.programs import (
     StopSignal,
     TcpOrder,
     read_order,
+    run_ahead,
     tell,
 )
 from harness.traffic.tcprecord import STALL_NS, RowKind, TcpRow, TcpTotals, ramp, wrong_octets
@@ -36,6 +37,8 @@ _SECOND = 1_000_000_000
 _TICK_S = 0.01
 _CATCH_UP_NS = 100_000_000
 _CHUNK = 1 << 16
+_AHEAD_RATE = 1_250_000
+"""Octets a second. An end with more to do would take the processors that guests need."""
 _LINGER_S = 2.0
 _TOTAL_RETRANS_AT = 100  # of u32 tcpi_total_retrans in struct tcp_info (linux/tcp.h)
 
@@ -43,6 +46,8 @@ _TOTAL_RETRANS_AT = 100  # of u32 tcpi_total_retrans in struct tcp_info (linux/t
 def main() -> int:
     order = read_order(TcpOrder)
     stop = StopSignal()
+    if order.rate <= _AHEAD_RATE:
+        run_ahead()
     try:
         link = _open(order)
     except OSError as error:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.errors import DeadlineExceeded
 from harness.traffic.client import Program, Spawn
-from harness.traffic.programs import EVENT_FLOWING, TcpOrder, order_line
+from harness.traffic.programs import EVENT_FLOWING, EVENT_SUMMARY, TcpOrder, order_line
 from harness.traffic.tcprecord import Role, TcpRecord, TcpRow, TcpSpec, totals_of
 
 
@@ -48,6 +49,17 @@ class TcpEnd:
     def wait_flowing(self, timeout: float) -> None:
         """Until the first octets went out, or came. LabError when it ends before."""
         self._program.wait_event(EVENT_FLOWING, timeout)
+
+    def wait_ended(self, timeout: float) -> bool:
+        """Whether it has come to its end by then; it goes on, or its record waits for ``stop``.
+
+        LabError when it ended without a record.
+        """
+        try:
+            self._program.wait_event(EVENT_SUMMARY, timeout)
+        except DeadlineExceeded:
+            return False
+        return True
 
     def stop(self, timeout: float = 10.0) -> TcpRecord:
         return self._record(self._program.stop(timeout))

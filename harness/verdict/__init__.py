@@ -5,7 +5,14 @@ Pure: no file is read, no lab is touched, the same evidence gives the same verdi
 Neighbours: ``harness.report`` reads a run directory, asks for the verdict and shows it.
 """
 
-from harness.verdict.evidence import Evidence, MeasuredStream, Migration, Pair
+from harness.verdict.evidence import (
+    Evidence,
+    MeasuredStream,
+    MeasuredTcp,
+    Migration,
+    Pair,
+    SeenAt,
+)
 from harness.verdict.judge import judge
 from harness.verdict.model import Finding, Outcome, Verdict
 
@@ -13,9 +20,11 @@ __all__ = [
     "Evidence",
     "Finding",
     "MeasuredStream",
+    "MeasuredTcp",
     "Migration",
     "Outcome",
     "Pair",
+    "SeenAt",
     "Verdict",
     "judge",
 ]

@@ -175,8 +175,9 @@ def _reasons(evidence: Evidence, terms: Stream, metrics: StreamMetrics) -> tuple
     low, high = matched.sent_ns - matched.sent_err_ns, matched.sent_ns + matched.sent_err_ns
     which = np.full(matched.sent, -1, dtype=np.int64)
     reasons: list[str] = []
-    for window in windows(evidence, terms.receiver, matched):
+    for window in windows(evidence, terms.sender, terms.receiver, matched):
         inside = (which < 0) & (low >= window.from_ns) & (high <= window.to_ns)
+        inside &= low <= window.begun_by_ns
         which[inside] = len(reasons)
         reasons.append(window.reason)
     return reasons, which

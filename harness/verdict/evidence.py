@@ -13,15 +13,19 @@ from typing import Any
 
 from harness.case import BoundCase
 from harness.measure import StreamMetrics
+from harness.measure.trace import Ints
 from harness.observe import (
     Fact,
     HostEvent,
     LinkEvent,
+    PathFact,
     QmpEvent,
     Snapshot,
     StepFact,
     StreamFact,
+    TcpFact,
 )
+from harness.traffic.tcprecord import TcpRecord
 from harness.verdict.moments import Moment, moments_of, when
 
 
@@ -46,6 +50,56 @@ class MeasuredStream:
     name: str
     fact: StreamFact | None
     metrics: StreamMetrics | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenAt:
+    """The numbers of a stream seen at one role's taps on one host; ``problem`` says why they
+    cannot be had (the record is missing, cut off or damaged)."""
+
+    fact: PathFact
+    seq: Ints
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A time without a receipt at a TCP stream's receiver, on the run's clock (ns).
+
+    It began in ``from_lo``..``from_hi`` and ended in ``to_lo``..``to_hi``. ``least_ns`` is the
+    length that the receiver measured itself; 0 where it saw none, because its guest was
+    stopped and the guest's clock with it. Of the whole, up to ``own_ns`` may be a pause of the
+    sender that it does not tell of; it is not longer than ``most_ns`` (None: no end is known).
+    In ``stops`` one of the two guests was certainly stopped.
+    """
+
+    from_lo: int
+    from_hi: int
+    to_lo: int
+    to_hi: int
+    least_ns: int
+    own_ns: int
+    most_ns: int | None = None
+    stops: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTcp:
+    """One TCP stream: the accounts of both ends and the stalls, or the ``problem`` with them.
+
+    ``flowing_ns`` to ``ended_ns``: when there was something to send, as far as is certain.
+    ``unexplained_ns``: by how much the sender stayed behind its rate without a stall.
+    """
+
+    name: str
+    fact: TcpFact | None
+    sender: TcpRecord | None = None
+    sink: TcpRecord | None = None
+    stalls: tuple[Stall, ...] = ()
+    flowing_ns: int = 0
+    ended_ns: int = 0
+    unexplained_ns: int = 0
     problem: str = ""
 
 
@@ -93,6 +147,13 @@ class Evidence:
     pairs: tuple[Pair, ...]
     qemu_versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
+    tcp: Mapping[str, MeasuredTcp] = field(default_factory=dict)
+    seen: tuple[SeenAt, ...] = ()
+
+    @cached_property
+    def paths(self) -> dict[str, Any]:
+        """What ``paths`` has made of the streams so far, by name."""
+        return {}
 
     @cached_property
     def attributions(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ To add an expectation: judge it in a function of its own that returns ``Judged``
 finding of it here.
 
 Neighbours: ``evidence`` says what is known; ``netdevs``, ``order``, ``migrations`` and
-``streams`` judge; ``harness.report`` shows the verdict.
+``streams``, ``paths`` and ``tcp`` judge; ``harness.report`` shows the verdict.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from typing import Literal
 
 from harness.case.check import EVERY_STREAM
+from harness.case.pairs import pair_of
 from harness.document import Path, dotted
 from harness.verdict.evidence import Evidence
 from harness.verdict.migrations import judge_end, judge_grammar, judge_steps
 from harness.verdict.model import Finding, Judged, Verdict, conclude
 from harness.verdict.netdevs import judge_role
 from harness.verdict.order import judge_chain
+from harness.verdict.paths import judge_path
 from harness.verdict.streams import judge_bound
+from harness.verdict.tcp import judge_tcp
 
 _MOMENT = {"start": "at the start", "precopy": "during precopy", "end": "at the end"}
 
@@ -70,6 +73,16 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
         )
     for key, bounds in expect.streams.items():
         names = list(evidence.bound.traffic) if key == EVERY_STREAM else [key]
+        for limit in bounds.tcp_bounds():
+            for name in names:
+                if name in evidence.bound.tcp:
+                    yield _finding(
+                        evidence,
+                        f"stream {name}: {limit}",
+                        ("expect", "streams", key, *limit.path),
+                        judge_tcp(evidence, name, limit),
+                    )
+        names = [name for name in names if name in evidence.bound.packets]
         for bound in bounds.bounds():
             for name in names:
                 yield _finding(
@@ -78,6 +91,17 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
                     ("expect", "streams", key, *bound.path),
                     judge_bound(evidence, name, bound),
                 )
+        for wanted_path in bounds.path_bounds():
+            for name in names:
+                # A path of every stream is one of those that go through a pair.
+                terms, topology = evidence.bound.traffic[name], evidence.bound.topology
+                if key != EVERY_STREAM or pair_of(terms, topology):
+                    yield _finding(
+                        evidence,
+                        f"stream {name}: {wanted_path}",
+                        ("expect", "streams", key, *wanted_path.path),
+                        judge_path(evidence, name, wanted_path),
+                    )
 
 
 def _invariants(evidence: Evidence) -> Iterator[Finding]:

@@ -9,12 +9,12 @@ Neighbours: ``netdevs`` and ``order`` ask this module who is who.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.case.expect import ABSENT
-from harness.observe import LinkEvent, LinkState, Snapshot
+from harness.observe import VLAN_DRIVER, LinkEvent, LinkState, Snapshot
 from harness.verdict.evidence import Pair
 from harness.verdict.moments import Moment
 
@@ -24,7 +24,7 @@ _MASTER, _STANDBY = "net_failover", "virtio_net"
 
 def role_of(link: LinkState, pair: Pair) -> Role | None:
     """The part a netdev has in a pair, by MAC address and driver; None if it has none."""
-    if link.mac.lower() != pair.mac or link.driver is None:
+    if link.mac.lower() != pair.mac or link.driver in (None, VLAN_DRIVER):
         return None
     if link.driver == _MASTER:
         return "failover"
@@ -73,7 +73,9 @@ def view(links: Iterable[LinkState], pair: Pair) -> PairView:
     def belongs(link: LinkState) -> bool:
         return link.mac.lower() == pair.mac or link.master in masters
 
-    slaves = [link for link in every if belongs(link) and link.driver not in (_MASTER, None)]
+    slaves = [
+        link for link in every if belongs(link) and link.driver not in (_MASTER, VLAN_DRIVER, None)
+    ]
     return PairView(
         links=every,
         failover=failover,
@@ -114,6 +116,53 @@ def shown(view_: PairView, role: Role) -> str:
 
 def _list(links: Sequence[LinkState]) -> str:
     return ", ".join(describe(link) for link in links) or "no netdevs"
+
+
+def differences(before: LinkState | None, link: LinkState) -> Iterator[str]:
+    """What changed between two messages about a netdev, as an order names it.
+
+    Of a netdev that was not known before, only what it has now is news.
+    """
+    had = set(before.addresses) if before else set()
+    if set(link.addresses) - had:
+        yield "address-added"
+    if had - set(link.addresses):
+        yield "address-removed"
+    carrier = before.carrier if before else None
+    if link.carrier is True and carrier is not True:
+        yield "carrier-on"
+    if link.carrier is False and carrier is True:
+        yield "carrier-off"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """A link event with the netdev as it was before (None: not known) and as it is."""
+
+    moment: Moment
+    before: LinkState | None
+    link: LinkState
+
+
+def changes(events: Sequence[Moment], start: Snapshot | None) -> Iterator[LinkChange]:
+    """A guest's link events, each next to what was known of its netdev before.
+
+    That is what the last message said. The start snapshot serves for netdevs of which there
+    was none: it comes from other questions to the kernel, which may show what no message has told
+    yet (a tentative IPv6 address).
+    """
+    known = start.links if start else ()
+    before: dict[int, LinkState] = {}
+    snapshot = start
+    for moment, link in zip(events, with_driver(events, known), strict=True):
+        if snapshot is not None and moment.t_ns > snapshot.t_ns:
+            before = {one.index: one for one in snapshot.links} | before
+            snapshot = None
+        yield LinkChange(moment, before.get(link.index), link)
+        if isinstance(moment.fact, LinkEvent) and moment.fact.event == "removed":
+            before.pop(link.index, None)
+        else:
+            before[link.index] = link
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """When things happened, and what is known of their order.
 
 A fact's true time lies in ``t_ns`` +- ``err_ns``. What one process reported, it reported
-in order: the events of one QEMU are ordered by their place in the record, those of one
-guest's kernel by the guest's own clock, both exactly. That narrows the intervals: an event
-cannot have happened before one that its own process reported earlier.
+in order: the events of one QEMU, and what one machine's bridges learned, are ordered by
+their place in the record, those of one guest's kernel by the guest's own clock, the messages
+of one kernel by their numbers, all exactly. That narrows the intervals: an event cannot have
+happened before one that its own process reported earlier.
 
 A process whose record contradicts itself (a guest's clock that ran backwards, intervals
 that exclude each other) is ``broken``: nothing is said about the order of its events.
@@ -20,7 +21,10 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from harness.observe import Fact, LinkEvent, QmpEvent
+from harness.observe import Fact, HostEvent, KernelMessage, LinkEvent, QmpEvent
+
+FDB_EVENTS = ("fdb-learned", "fdb-moved", "fdb-removed", "fdb-lost")
+"""What the kernel of one machine announces of its bridges' entries, in order."""
 
 
 class Known(Enum):
@@ -70,6 +74,10 @@ def _process(fact: Fact) -> str:
         return f"QEMU of {fact.guest} on {fact.host}"
     if isinstance(fact, LinkEvent):
         return f"kernel of {fact.guest}"
+    if isinstance(fact, HostEvent) and fact.event in FDB_EVENTS:
+        return f"bridges of {fact.host}"
+    if isinstance(fact, KernelMessage):  # numbered by the kernel; its netlink is not
+        return f"kernel's log of {fact.guest or fact.host}"
     return ""
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from itertools import pairwise, product
 
 from harness.case.events import EventName
-from harness.observe import HostEvent, LinkEvent, LinkState, QmpEvent, StepFact
+from harness.observe import HostEvent, LinkEvent, QmpEvent, StepFact
 from harness.verdict.evidence import Evidence, Migration
-from harness.verdict.links import role_of, with_driver
+from harness.verdict.links import changes, differences, role_of
 from harness.verdict.model import Judged, Outcome, worst
 from harness.verdict.moments import Known, Moment, compare
 
@@ -159,36 +159,12 @@ def _links_named(evidence: Evidence, migration: Migration, name: EventName) -> I
         for pair in evidence.pairs
         if pair.guest == migration.guest and name.standby in ("", pair.standby)
     ]
-    events = evidence.links(migration.guest)
     start = evidence.snapshot(migration.guest, "start")
-    before = {link.index: link for link in start.links} if start else {}
-    for moment, link in zip(events, with_driver(events, start.links if start else ()), strict=True):
-        fact = moment.fact
-        if not isinstance(fact, LinkEvent):
-            continue
-        known = before.get(link.index)
-        if fact.event == "removed":
-            before.pop(link.index, None)
-        else:
-            before[link.index] = link
-        if name.what in {fact.event, *_differences(known, link)} and any(
-            role_of(link, pair) == name.role for pair in pairs
+    for change in changes(evidence.links(migration.guest), start):
+        fact = change.moment.fact
+        if (
+            isinstance(fact, LinkEvent)
+            and name.what in {fact.event, *differences(change.before, change.link)}
+            and any(role_of(change.link, pair) == name.role for pair in pairs)
         ):
-            yield moment
-
-
-def _differences(before: LinkState | None, link: LinkState) -> Iterator[str]:
-    """What changed between two messages about a netdev, as an order names it.
-
-    Of a netdev that was not known before, only what it has now is news.
-    """
-    had = set(before.addresses) if before else set()
-    if set(link.addresses) - had:
-        yield "address-added"
-    if had - set(link.addresses):
-        yield "address-removed"
-    carrier = before.carrier if before else None
-    if link.carrier is True and carrier is not True:
-        yield "carrier-on"
-    if link.carrier is False and carrier is True:
-        yield "carrier-off"
+            yield change.moment

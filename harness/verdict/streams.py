@@ -74,7 +74,7 @@ def _judge_phase(evidence: Evidence, name: str, wanted: StreamBound, bound: Boun
         return _did_not_occur(wanted.scope)
     counts = found.counts(places)
     tally: Tally = getattr(counts, wanted.metric)
-    told = f"{tally} of {counts.sent} sent in {_where(evidence, found, wanted.scope)}"
+    told = f"{tally} of {counts.sent} sent in {where_in(evidence, found, wanted.scope)}"
     if unsure := max(tally.uncertain, counts.sent.uncertain):
         told += f"; {unsure} were sent within the clocks' errors of a border"
     if not counts.sent.certain:
@@ -97,7 +97,7 @@ def _judge_time(
         places = found.phases.named(wanted.scope)
         if not places:
             return _did_not_occur(wanted.scope)
-        where = f" in {_where(evidence, found, wanted.scope)}"
+        where = f" in {where_in(evidence, found, wanted.scope)}"
         if wanted.metric == "interruption":
             if doubt := _not_covered(found, places, metrics):
                 return Judged(Outcome.CANNOT_TELL, doubt)
@@ -140,7 +140,7 @@ def _not_covered(found: Attribution, places: tuple[int, ...], metrics: StreamMet
     return ""
 
 
-def _where(evidence: Evidence, found: Attribution, scope: str) -> str:
+def where_in(evidence: Evidence, found: Attribution, scope: str) -> str:
     """A phase with its borders, of each migration."""
     zero = evidence.zero_ns
     spans = []

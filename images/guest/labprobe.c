@@ -1,7 +1,8 @@
 /* labprobe: the guest's end of the measurement, one small static program.
  *
- * `labprobe daemon PORT` runs for the life of the guest. PORT is a virtio-serial port; a unix
- * socket (it connects, and connects again) or `-` (stdin and stdout) serve for tests. Commands
+ * `labprobe daemon PORT [KMSG]` runs for the life of the guest. PORT is a virtio-serial port; a
+ * unix socket (it connects, and connects again) or `-` (stdin and stdout) serve for tests. KMSG
+ * is where the kernel's messages are read, /dev/kmsg if not given; `-`: they are not. Commands
  * come in as lines, everything goes out as lines of one JSON object each:
  *
  *   ping                             "pong" with the guest's three clocks
@@ -17,6 +18,7 @@
  *                                    (0: until `stop`, which waits up to 2 s for their ACKs)
  *   stop ID                          "stopped" with the totals
  *   dump ID                          "data" lines (base64 of records), then "end" with CRC-32
+ *   load                             "load": what this program has cost the guest so far
  *   reset                            stop and forget all streams
  *   again N                          send the lines from number N on once more
  *   quit
@@ -29,7 +31,8 @@
  * done is answered by an "error" line. Every line has a number "n", counted from 0: a reader
  * that misses one (a migration can swallow what was under way) asks for it by `again`.
  * Not asked for, a "link" line follows each change of a netdev; its "guest_ns" is the
- * guest's CLOCK_MONOTONIC, which stands still while the guest is stopped.
+ * guest's CLOCK_MONOTONIC, which stands still while the guest is stopped. So does a "kmsg" line
+ * follow each message of the kernel, see "the kernel's messages" below.
  *
  * Threads: main owns the port (it alone reads and writes it), one follows netlink, each stream
  * has one. They meet in the queue of lines below. It is one file so that one command compiles
@@ -190,7 +193,9 @@ static void ask_driver(struct netdev *link)
 	clean(link->driver);
 }
 
-static void say_link(const char *event, const struct netdev *link, int64_t guest_ns, bool initial)
+/* `why` is what else the message says: see name_why. */
+static void say_link_why(const char *event, const struct netdev *link, int64_t guest_ns,
+			 bool initial, const char *why)
 {
 	static const char *const states[] = { "unknown", "notpresent", "down", "lowerlayerdown",
 					      "testing", "dormant", "up" };
@@ -210,13 +215,40 @@ static void say_link(const char *event, const struct netdev *link, int64_t guest
 		if (link->address[i][0])
 			end += sprintf(end, "%s\"%s\"", end == addresses ? "" : ",", link->address[i]);
 	say("\"kind\":\"link\",\"event\":\"%s\",\"guest_ns\":%lld,\"initial\":%s,\"flags\":%u,"
-	    "\"master_index\":%d,\"link\":{\"index\":%d,\"name\":\"%s\",\"mac\":\"%s\",\"master\":%s,"
+	    "\"why\":\"%s\",\"master_index\":%d,\"link\":{\"index\":%d,\"name\":\"%s\",\"mac\":\"%s\",\"master\":%s,"
 	    "\"operstate\":\"%s\",\"carrier\":%s,\"driver\":%s,\"mtu\":%d,\"addresses\":[%s]}",
-	    event, (long long)guest_ns, initial ? "true" : "false", link->flags, link->master,
+	    event, (long long)guest_ns, initial ? "true" : "false", link->flags, why, link->master,
 	    link->index, link->name, link->mac, master,
 	    link->operstate < 7 ? states[link->operstate] : "unknown",
 	    link->carrier < 0 ? "null" : link->carrier ? "true" : "false", driver, link->mtu,
 	    addresses);
+}
+
+static void say_link(const char *event, const struct netdev *link, int64_t guest_ns, bool initial)
+{
+	say_link_why(event, link, guest_ns, initial, "");
+}
+
+/* Why the kernel sent a message: the cause that it names (IFLA_EVENT), and the flags that
+ * differ. Many messages about a netdev tell nothing else. */
+static void name_why(char *why, size_t size, uint32_t cause, unsigned before, unsigned flags)
+{
+	static const char *const causes[] = { "", "REBOOT", "FEATURES", "BONDING_FAILOVER",
+					      "NOTIFY_PEERS", "IGMP_RESEND", "BONDING_OPTIONS" };
+	static const struct {
+		unsigned flag;
+		const char *name;
+	} names[] = { { IFF_UP, "UP" },		{ IFF_RUNNING, "RUNNING" },
+		      { 1 << 16, "LOWER_UP" },	{ 1 << 17, "DORMANT" },
+		      { IFF_PROMISC, "PROMISC" }, { IFF_ALLMULTI, "ALLMULTI" },
+		      { IFF_SLAVE, "SLAVE" },	{ IFF_NOARP, "NOARP" } };
+	int n = snprintf(why, size, "%s",
+			 cause < sizeof causes / sizeof *causes ? causes[cause] : "another cause");
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if ((before ^ flags) & names[i].flag)
+			n += snprintf(why + n, size - (size_t)n, "%s%c%s", n ? " " : "",
+				      flags & names[i].flag ? '+' : '-', names[i].name);
 }
 
 static struct {
@@ -281,6 +313,8 @@ static void link_message(const struct nlmsghdr *message, int64_t t)
 {
 	const struct ifinfomsg *info = NLMSG_DATA(message);
 	int left = IFLA_PAYLOAD(message);
+	uint32_t cause = 0;
+	char why[128];
 	struct netdev *link, old, fresh = { .index = info->ifi_index, .flags = info->ifi_flags,
 					    .carrier = -1, .seen = true };
 
@@ -303,6 +337,8 @@ static void link_message(const struct nlmsghdr *message, int64_t t)
 			fresh.operstate = *data;
 		else if (a->rta_type == IFLA_CARRIER)
 			fresh.carrier = *data;
+		else if (a->rta_type == IFLA_EVENT && size == 4)
+			memcpy(&cause, data, 4);
 	}
 	clean(fresh.name);
 	link = find_link(info->ifi_index);
@@ -337,21 +373,22 @@ static void link_message(const struct nlmsghdr *message, int64_t t)
 			say_link("enslaved", link, t, false);
 		return;
 	}
+	name_why(why, sizeof why, cause, old.flags, fresh.flags);
 	bool said = false;
 	if (old.master && old.master != fresh.master)
-		say_link("released", link, t, false), said = true;
+		say_link_why("released", link, t, false, why), said = true;
 	if (fresh.master && old.master != fresh.master)
-		say_link("enslaved", link, t, false), said = true;
+		say_link_why("enslaved", link, t, false, why), said = true;
 	/* "unknown" with a carrier is a netdev that works and does not say so (dummy, lo). */
 	if (old.operstate != OPER_UP && fresh.operstate == OPER_UP)
-		say_link("up", link, t, false), said = true;
+		say_link_why("up", link, t, false, why), said = true;
 	else if ((old.operstate == OPER_UP || (old.operstate == OPER_UNKNOWN && old.carrier == 1)) &&
 		 fresh.operstate != OPER_UP && fresh.operstate != OPER_UNKNOWN)
-		say_link("down", link, t, false), said = true;
+		say_link_why("down", link, t, false, why), said = true;
 	/* A dump that follows lost messages repeats what is known: no line for that. */
 	old.seen = fresh.seen;
 	if (!said && (monitor.stage == FOLLOW || memcmp(&old, &fresh, sizeof old) != 0))
-		say_link("changed", link, t, false);
+		say_link_why("changed", link, t, false, why);
 }
 
 static void address_message(const struct nlmsghdr *message, int64_t t)
@@ -384,7 +421,8 @@ static void address_message(const struct nlmsghdr *message, int64_t t)
 	else if (message->nlmsg_type == RTM_DELADDR && known >= 0)
 		link->address[known][0] = 0;
 	if (!monitor.first)
-		say_link("changed", link, t, false);
+		say_link_why("changed", link, t, false,
+			     message->nlmsg_type == RTM_NEWADDR && known >= 0 ? "a known address" : "");
 }
 
 static void *follow_netlink(void *unused)
@@ -430,6 +468,161 @@ static void *follow_netlink(void *unused)
 		}
 		pthread_mutex_unlock(&links_lock);
 	}
+}
+
+/* ---- the kernel's messages ----------------------------------------------------------------
+ * Each record of KMSG from our start on (the boot's are in the console's log) becomes a "kmsg"
+ * line. Its own stamp is printk's: local_clock(), which nobody can read from here, which is
+ * not CLOCK_MONOTONIC, and which may jump when a migration brings the guest to another
+ * processor. What is certain on CLOCK_MONOTONIC: it was logged after we last saw nothing unread
+ * ("empty_ns"), before we read it ("guest_ns"). To do better, a mark of our own follows what was
+ * read: a record written between two readings of CLOCK_MONOTONIC, whose stamp, when it comes
+ * back, tells how far the clocks are apart ("kmsg-clock"). A message between two marks has
+ * both to go by (harness/traffic/kernellog.py does). A mark is of level 7, which consoles do not
+ * show, and comes at most once a second: the kernel takes ten writes in 5 s from one writer.
+ *
+ * A flood must not cost the guest its measurement: of each second's messages the first
+ * MESSAGES are read, the rest is jumped over; and none are read while many lines wait. Numbers
+ * left out are told by "kmsg-gap". */
+#define MESSAGES 100
+#define MESSAGE_TEXT 1000 /* octets of one that are passed on */
+#define MARK "labprobe: clock "
+
+static struct {
+	int in, out;	   /* to read; to write marks (-1: that is not allowed) */
+	int64_t empty;	   /* nothing was unread then */
+	int64_t second;	   /* when the second began in which `count` messages were read */
+	int count;
+	bool skipped;	   /* messages were jumped over since the last record */
+	uint64_t next;	   /* number of the record to come; 0: not known */
+	bool mark_wanted;
+	int64_t mark_due, mark_from, mark_to;
+	unsigned marks;
+	char mark[48]; /* text of the last one */
+} kernel = { .in = -1, .out = -1 };
+
+static void write_mark(void)
+{
+	char line[64];
+
+	snprintf(kernel.mark, sizeof kernel.mark, MARK "%d %u", (int)getpid(), ++kernel.marks);
+	int length = snprintf(line, sizeof line, "<7>%s\n", kernel.mark);
+	kernel.mark_from = now();
+	if (write(kernel.out, line, (size_t)length) != length) {
+		close(kernel.out);
+		kernel.out = -1;
+	}
+	kernel.mark_to = now();
+	kernel.mark_due = kernel.mark_to + SECOND;
+	kernel.mark_wanted = false;
+}
+
+static void open_kernel_log(const char *path)
+{
+	if (!strcmp(path, "-"))
+		return;
+	kernel.empty = kernel.second = now();
+	kernel.in = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kernel.in < 0) {
+		say("\"kind\":\"error\",\"text\":\"kernel messages: %s\"", strerror(errno));
+		return;
+	}
+	lseek(kernel.in, 0, SEEK_END);
+	kernel.out = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	kernel.mark_wanted = true;
+}
+
+/* Say one record: PRIORITY,NUMBER,STAMP,FLAGS...;TEXT, and lines of details that are left out.
+ * The kernel writes what is not printable ASCII as \xNN. */
+static void say_message(char *record, int64_t t)
+{
+	unsigned priority;
+	unsigned long long number, stamp;
+	char *text = strchr(record, ';'), shown[2 * MESSAGE_TEXT + 4], *out = shown;
+	struct timespec tick = { 0 }; /* the resolution of the coarse clocks is the tick's length */
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+	if (!text || sscanf(record, "%u,%llu,%llu", &priority, &number, &stamp) != 3)
+		return;
+	text++;
+	text[strcspn(text, "\n")] = 0;
+	if (kernel.next && number > kernel.next)
+		say("\"kind\":\"kmsg-gap\",\"messages\":%llu,\"why\":\"%s\",\"guest_ns\":%lld",
+		    number - (unsigned long long)kernel.next, kernel.skipped ? "flood" : "overwritten",
+		    (long long)t);
+	kernel.next = number + 1;
+	kernel.skipped = false;
+	if (!strncmp(text, MARK, sizeof MARK - 1)) {
+		/* An answer to another labprobe's mark would call for its answer, for ever. */
+		if (!strcmp(text, kernel.mark))
+			say("\"kind\":\"kmsg-clock\",\"seq\":%llu,\"stamp_us\":%llu,\"from_ns\":%lld,"
+			    "\"to_ns\":%lld,\"tick_ns\":%lld",
+			    number, stamp, (long long)kernel.mark_from, (long long)kernel.mark_to,
+			    (long long)(tick.tv_sec * SECOND + tick.tv_nsec));
+		return;
+	}
+	for (char *c = text; *c && c < text + MESSAGE_TEXT; c++) {
+		if (*c == '"' || *c == '\\')
+			*out++ = '\\';
+		*out++ = *c < 0x20 || *c > 0x7e ? '?' : *c;
+	}
+	memcpy(out, strlen(text) > MESSAGE_TEXT ? "..." : "", strlen(text) > MESSAGE_TEXT ? 4 : 1);
+	say("\"kind\":\"kmsg\",\"level\":%u,\"seq\":%llu,\"stamp_us\":%llu,\"empty_ns\":%lld,"
+	    "\"guest_ns\":%lld,\"text\":\"%s\"",
+	    priority & 7, number, stamp, (long long)kernel.empty, (long long)t, shown);
+	kernel.count++;
+	kernel.mark_wanted = true;
+}
+
+/* Whether messages may be read now. */
+static bool wants_messages(void)
+{
+	return kernel.in >= 0 && kernel.count < MESSAGES && lines_waiting() < SLOTS / 4;
+}
+
+static void read_messages(void)
+{
+	char record[8193];
+
+	while (wants_messages()) {
+		int64_t before = now();
+		ssize_t length = read(kernel.in, record, sizeof record - 1);
+		if (length < 0 && (errno == EPIPE || errno == EINTR))
+			continue; /* EPIPE: overwritten; the next number tells how many were */
+		if (length <= 0) {
+			kernel.empty = before;
+			if (length < 0 && errno != EAGAIN) {
+				say("\"kind\":\"error\",\"text\":\"kernel messages: %s\"",
+				    strerror(errno));
+				close(kernel.in);
+				kernel.in = -1;
+			}
+			return;
+		}
+		record[length] = 0;
+		say_message(record, now());
+	}
+}
+
+/* What time brings: a new second, a mark. When there is something to do next (0: nothing). */
+static int64_t tend_messages(int64_t t)
+{
+	if (kernel.in < 0)
+		return 0;
+	if (t - kernel.second >= SECOND) {
+		if (kernel.count >= MESSAGES) {
+			kernel.skipped = lseek(kernel.in, 0, SEEK_END) >= 0;
+			kernel.empty = t;
+			kernel.mark_wanted = true; /* the last one may have been jumped over */
+		}
+		kernel.second = t;
+		kernel.count = 0;
+	}
+	if (kernel.mark_wanted && kernel.out >= 0 && t >= kernel.mark_due)
+		write_mark();
+	if (kernel.count >= MESSAGES)
+		return kernel.second + SECOND;
+	return kernel.mark_wanted && kernel.out >= 0 ? kernel.mark_due : 0;
 }
 
 /* ---- streams ----------------------------------------------------------------------------- */
@@ -518,6 +711,10 @@ static struct ahead look_ahead(int tries)
 	return best;
 }
 
+/* A sink lets packets gather for LAZY_MS in its socket, rather than be woken for each: waking
+ * costs an emulated guest most, and the stamps are the kernel's anyway. */
+#define LAZY_MS 10
+
 /* Arrival times are the kernel's stamps (CLOCK_REALTIME, when the frame left the driver),
  * taken over to CLOCK_MONOTONIC by the difference of the two clocks, which is looked at again
  * every second: nobody sets a guest's clock during a run, but that is not for us to assume. */
@@ -575,6 +772,8 @@ static void *run_sink(void *argument)
 		}
 		if (got <= 0 && s->stop) /* all that had come is recorded */
 			break;
+		if (got < BATCH)
+			poll(wait + 1, 1, LAZY_MS);
 	}
 	s->ended = true;
 	return NULL;
@@ -622,10 +821,12 @@ static void *run_sender(void *argument)
 			start += t - due;
 			in_a_row = 0;
 		}
-		while ((t = now()) < due && !s->stop) { /* slices, so that `stop` is soon heard */
+		/* Where the clock is an emulated HPET, reading it is dear: no more than twice a packet. */
+		while (t < due && !s->stop) { /* slices, so that `stop` is soon heard */
 			int64_t until = due - t > SECOND / 10 ? t + SECOND / 10 : due;
 			struct timespec wake = { until / SECOND, until % SECOND };
 			clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL);
+			t = now();
 		}
 		if (s->stop)
 			break;
@@ -1106,6 +1307,30 @@ static const char *open_tcp_sender(char **w)
 	return start_stream(s, 0);
 }
 
+/* What this program has cost: its processor time (of all threads, in the kernel too, but not
+ * that of interrupts), its largest memory, its octets over the port. VmHWM, because ru_maxrss is
+ * inherited from the shell that became this program. */
+static struct {
+	uint64_t in, out;
+} port_octets;
+
+static void say_load(const char *re)
+{
+	char line[128];
+	long long peak = 0;
+	FILE *status = fopen("/proc/self/status", "r");
+
+	while (status && fgets(line, sizeof line, status))
+		if (sscanf(line, "VmHWM: %lld", &peak) == 1)
+			break;
+	if (status)
+		fclose(status);
+	say("\"kind\":\"load\",\"guest_ns\":%lld,\"cpu_ns\":%lld,\"peak_octets\":%lld,"
+	    "\"sent_octets\":%llu,\"received_octets\":%llu%s",
+	    (long long)now(), (long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID), peak * 1024,
+	    (unsigned long long)port_octets.out, (unsigned long long)port_octets.in, re);
+}
+
 static void obey(char *line)
 {
 	char *w[10] = { 0 }, *save = NULL, re[32] = "";
@@ -1127,6 +1352,10 @@ static void obey(char *line)
 	if (!strcmp(verb, "ping")) {
 		say("\"kind\":\"pong\",\"mono\":%lld,\"boot\":%lld,\"real\":%lld%s", (long long)now(),
 		    (long long)clock_ns(CLOCK_BOOTTIME), (long long)clock_ns(CLOCK_REALTIME), re);
+		return;
+	}
+	if (!strcmp(verb, "load")) {
+		say_load(re);
 		return;
 	}
 	if (!strcmp(verb, "beacon") && (beacon_ms = (int)number(w[1], 0, 60000)) >= 0) {
@@ -1253,6 +1482,7 @@ static bool write_lines(size_t *done)
 		if (wrote < 0)
 			return errno == EAGAIN || errno == EINTR;
 		*done += (size_t)wrote;
+		port_octets.out += (uint64_t)wrote;
 		if (*done == length) {
 			*done = 0;
 			pthread_mutex_lock(&queue.lock);
@@ -1282,13 +1512,26 @@ static int serve(const char *path)
 			beacon_due = now() + beacon_ms * 1000000LL;
 		}
 		dump_more();
-		struct pollfd wait[3] = {
+		int64_t t = now(), due = tend_messages(t);
+		bool listening = wants_messages();
+		struct pollfd wait[4] = {
 			{ .fd = port_in, .events = POLLIN },
 			{ .fd = queue.wake, .events = POLLIN },
-			{ .fd = lines_waiting() ? port_out : -1, .events = POLLOUT }
+			{ .fd = lines_waiting() ? port_out : -1, .events = POLLOUT },
+			{ .fd = listening ? kernel.in : -1, .events = POLLIN }
 		};
-		if (poll(wait, 3, give_up ? 10 : beacon_ms > 0 ? beacon_ms : -1) < 0 && errno != EINTR)
-			return 1;
+		int patience = give_up ? 10 : beacon_ms > 0 ? beacon_ms : -1;
+		if (due && (patience < 0 || due - t < patience * 1000000LL))
+			patience = due > t ? (int)((due - t) / 1000000) + 1 : 0;
+		if (poll(wait, 4, patience) < 0) {
+			if (errno != EINTR)
+				return 1;
+			continue; /* nothing was looked at */
+		}
+		if (wait[3].revents)
+			read_messages();
+		else if (listening)
+			kernel.empty = t;
 		eventfd_t ignored;
 		if (wait[1].revents)
 			eventfd_read(queue.wake, &ignored);
@@ -1297,6 +1540,7 @@ static int serve(const char *path)
 			ssize_t got = read(port_in, input + held, sizeof input - 1 - held);
 			lost |= got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 			held += got > 0 ? (size_t)got : 0;
+			port_octets.in += got > 0 ? (uint64_t)got : 0;
 		}
 		for (char *end; (end = memchr(input, '\n', held));) {
 			*end = 0;
@@ -1331,8 +1575,8 @@ int main(int argc, char **argv)
 {
 	pthread_t thread;
 
-	if (argc != 3 || strcmp(argv[1], "daemon")) {
-		fprintf(stderr, "usage: labprobe daemon PORT\n");
+	if (argc < 3 || argc > 4 || strcmp(argv[1], "daemon")) {
+		fprintf(stderr, "usage: labprobe daemon PORT [KMSG]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -1342,5 +1586,6 @@ int main(int argc, char **argv)
 		perror("labprobe: no thread for netlink");
 		return 1;
 	}
+	open_kernel_log(argc > 3 ? argv[3] : "/dev/kmsg");
 	return serve(argv[2]);
 }

@@ -9,6 +9,7 @@ import pytest
 
 from harness.case import Bound, TimeBound, bind, case_schema, check_case, load_case, parse_settings
 from harness.errors import InputError, ProblemsError
+from harness.observe import LAB
 from tests.case.files import HEAD, STEPS, TRAFFIC, write
 
 FIRST = pathlib.Path(__file__).parents[2] / "testcases" / "migrate-under-traffic.yaml"
@@ -48,6 +49,25 @@ expect:
         "guest primary enslaved",
     ]
     assert bound.place(("expect", "streams", "inbound", "lost")) == f"{path}:13"
+
+
+def test_an_order_names_what_happens_on_hosts_and_on_the_networks_bridges(
+    tmp_path: pathlib.Path,
+) -> None:
+    order = "expect: {order: [[source STOP, host %s fdb-moved, host beta fdb-moved br0]]}\n"
+
+    bound = bind(load_case(write(tmp_path, HEAD + STEPS + order % LAB)))
+
+    assert [event.host for event in bound.expect.order[0]] == ["", "lab", "beta"]
+    assert "'lap' is not a host of lab.yaml (did you mean 'lab'?)" in problems(
+        tmp_path, HEAD + STEPS + order % "lap"
+    )
+
+
+def test_a_guest_cannot_migrate_to_the_lab_itself(tmp_path: pathlib.Path) -> None:
+    assert "'lab' is not a host of lab.yaml" in problems(
+        tmp_path, HEAD + STEPS.replace("to: beta", "to: lab")
+    )
 
 
 def test_each_topology_gets_its_own_parameters(tmp_path: pathlib.Path) -> None:

@@ -90,7 +90,7 @@ def test_kill_minus_9_leaves_nothing(here: Place) -> None:
 
 def test_two_labs_side_by_side_both_pass(here: Place) -> None:
     # Two guests on the processors of one: half the packets, or the senders miss their rate.
-    case = write_case(here.folder, **{"1000/s": "250/s"})
+    case = write_case(here.folder, **{"1000/s": "250/s", "500/s": "125/s"})
     outs = [here.folder / name for name in ("one.json", "two.json")]
     words = [("run", case, "--variant", "flat", "--quiet", "--json", out) for out in outs]
     with running(here, *words[0]) as one, running(here, *words[1]) as two:

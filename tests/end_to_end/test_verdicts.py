@@ -32,11 +32,46 @@ def test_the_first_case_passes(passed: Passed) -> None:
     assert suites[0].get("failures") == suites[0].get("errors") == "0"
 
 
+def test_tcp_goes_whole_through_the_migration_and_says_where_it_stood_still(
+    passed: Passed,
+) -> None:
+    result = json.loads(passed.json.read_text(encoding="utf-8"))
+    (stream,) = result["tcp"]
+    assert (stream["doubt"], stream["intact"], stream["corrupt"]) == ("", True, 0)
+    assert stream["received"] == stream["sent"] > 100_000
+    assert stream["retransmitted"] > 0
+    # What came while the new primary was enslaved and not up was dropped: it was sent again.
+    longest = stream["longest_stall_s"]
+    assert 0.1 < longest["at_least"] <= longest["at_most"] <= 10
+    by_length = max(stream["stalls"], key=lambda stall: stall["length_s"]["at_least"])
+    assert by_length["length_s"]["at_least"] == longest["at_least"]
+    assert set(by_length["phases"]) <= {"unplug", "precopy", "stop-and-copy", "return", "after"}
+    assert "TCP streams" in passed.text
+
+
+def test_the_loss_of_each_stream_is_told_by_path_and_adds_up(passed: Passed) -> None:
+    result = json.loads(passed.json.read_text(encoding="utf-8"))
+    for stream in result["streams"]:
+        by_path = stream["by_path"]
+        assert (by_path["doubt"], by_path["primary"]) == ("", "tap")
+        for metric in ("sent", "received", "lost", "reordered", "duplicates"):
+            assert sum(one[metric] for one in by_path["paths"]) == stream[metric]
+        taken = {one["path"]: one["received"] for one in by_path["paths"]}
+        assert taken["standby"] > 0
+        assert taken["primary"] > 0
+        for period in stream["by_phase"]["loss_periods"]:
+            assert sum(share["packets"] for share in period["paths"]) == period["packets"]
+    assert not list(passed.run.glob("captures/*.pcap"))
+
+
 def test_the_run_directory_holds_everything(passed: Passed) -> None:
     for name in (
         "run.json", "case.yaml", "topology.yaml", "plan.json", "versions.json", "facts.jsonl",
         "result.json", "report.txt", "junit.xml", "streams/inbound.sends",
-        "streams/outbound.arrivals", "captures/client-eth0.pcapng",
+        "streams/outbound.arrivals", "streams/download.tcp-sender.json",
+        "streams/download.tcp-sink.json", "captures/client-eth0.pcapng",
+        "captures/alpha-g1.1-net1-standby.pcapng", "captures/beta-g1.2-net1-primary.pcapng",
+        "streams/inbound.standby@alpha.seen", "streams/echo.reply.primary@beta.seen",
     ):  # fmt: skip
         assert (passed.run / name).stat().st_size > 0, name
     assert {path.name.split(".")[0] for path in (passed.run / "logs").iterdir()} >= {"g1"}
@@ -52,6 +87,11 @@ def test_the_harness_itself_needs_less_than_300_mb(passed: Passed) -> None:
         ("", "", ""),
         ("flat: e1000e", "flat: igbvf", "its driver is e1000e"),
         ('inbound:  {lost: "<= 1500", ', "inbound:  {lost: 0, ", "lost"),
+        ('download: {intact: true, stall: "<= 10s"}', 'download: {stall: "<= 100ms"}', "stall"),
+        ('download: {intact: true, stall: "<= 10s"}', "download: {retransmitted: 0}", "segments"),
+        ('download: {intact: true, stall: "<= 10s"}', "download: {stalls: 0}", "of more than"),
+        ("precopy: standby, ", "precopy: primary, ", "received of those certainly sent in"),
+        ("after: primary}", "after: standby}", "through the primary"),
         ("migration: completed", "migration: failed", "completed"),
         ("primary: absent", 'primary: "${primary_driver}"', "there is none"),
     ],

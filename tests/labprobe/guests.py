@@ -46,13 +46,14 @@ class Guest:
 
 
 @contextmanager
-def guest(labprobe: Path, side: Side, path: Path) -> Iterator[Guest]:
-    """labprobe in a namespace, and a session with it."""
+def guest(labprobe: Path, side: Side, path: Path, *, kmsg: Path | str = "-") -> Iterator[Guest]:
+    """labprobe in a namespace, and a session with it; without the kernel's messages, which are
+    those of this whole machine, unless ``kmsg`` is a place to read some."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
     listener.settimeout(10)
-    process = subprocess.Popen(side.enter([str(labprobe), "daemon", str(path)]))
+    process = subprocess.Popen(side.enter([str(labprobe), "daemon", str(path), str(kmsg)]))
     log = FactLog(None)
     one = Guest(side, listener, process, GuestLink("g1", log.add, ping_interval=0.05), log)
     try:

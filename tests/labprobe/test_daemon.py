@@ -95,6 +95,19 @@ def test_addresses_and_mtu_are_followed(one: Guest) -> None:
     assert held[-1] is False
 
 
+def test_a_message_that_changes_nothing_else_says_why_it_was_sent(one: Guest) -> None:
+    one.side.ip("link set vb promisc on")
+    one.side.ip("link set vb promisc off")
+    one.side.ip("address replace 10.9.0.2/24 dev vb")
+    for why in ("+PROMISC", "-PROMISC", "a known address"):
+        assert one.log.wait(
+            lambda f, why=why: (  # type: ignore[misc]
+                isinstance(f, LinkEvent) and (f.link.name, f.event, f.why) == ("vb", "changed", why)
+            ),
+            timeout=5,
+        ), f"no {why}: {[event.why for event in one.events('vb')]}"
+
+
 def test_an_event_is_dated_around_the_moment_it_happened(one: Guest) -> None:
     assert one.log.wait(lambda f: isinstance(f, GuestClock), timeout=5)
     before = now_ns()
@@ -265,7 +278,7 @@ class raw_daemon:
 
     def __init__(self, labprobe: Path, side: Side) -> None:
         self.process = subprocess.Popen(
-            side.enter([str(labprobe), "daemon", "-"]), stdin=subprocess.PIPE,
+            side.enter([str(labprobe), "daemon", "-", "-"]), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )  # fmt: skip
 
@@ -293,7 +306,7 @@ def ask(process, command, wanted):  # type: ignore[no-untyped-def]
 def test_a_character_device_serves_as_the_port(labprobe: Path, pair: tuple[Side, Side]) -> None:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
-    process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", os.ttyname(theirs)]))
+    process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", os.ttyname(theirs), "-"]))
     try:
         os.write(ours, b"@1 ping\n")
         said = b""
@@ -321,7 +334,7 @@ def test_a_reader_that_comes_late_gets_what_was_said_before(
     labprobe: Path, pair: tuple[Side, Side], tmp_path: Path
 ) -> None:
     port = tmp_path / "port"
-    process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", str(port)]))
+    process = subprocess.Popen(pair[1].enter([str(labprobe), "daemon", str(port), "-"]))
     try:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(port))
@@ -363,3 +376,23 @@ def test_when_too_much_waits_the_drops_are_counted(labprobe: Path, pair: tuple[S
     assert [line["n"] for line in lines] == list(range(len(lines)))
     assert dropped > 0
     assert answers + dropped == 6000 + last - 900_000
+
+
+def test_it_says_what_it_has_cost(labprobe: Path, pair: tuple[Side, Side]) -> None:
+    with raw_daemon(labprobe, pair[1]) as process:
+        early = ask(process, "", lambda line: line["kind"] == "monitoring")
+        (*more, first) = ask(process, "@1 load", lambda line: line.get("re") == 1)
+        (*_, second) = ask(process, "@2 load", lambda line: line.get("re") == 2)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    octets = [
+        sum(len(json.dumps(line, separators=(",", ":"))) + 1 for line in lines)
+        for lines in (early, [*early, *more], [*early, *more, first])
+    ]
+    assert octets[0] <= first["sent_octets"] <= octets[1]
+    assert second["sent_octets"] >= octets[2]
+    assert first["received_octets"] == len(b"\n@1 load\n")
+    assert second["received_octets"] == len(b"\n@1 load\n@2 load\n")
+    assert 0 < first["cpu_ns"] < second["cpu_ns"] < 10_000_000_000
+    assert first["guest_ns"] < second["guest_ns"]
+    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    assert 100_000 < first["peak_octets"] <= second["peak_octets"] <= int(peak) * 1024

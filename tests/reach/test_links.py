@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+import time
 
 import pytest
 
 from harness.reach.deadline import Deadline
+from harness.reach.links import FdbChange
 from harness.reach.local import NamespaceMachine
 from harness.reach.sandbox import NetNamespace, Sandbox
 from harness.reach.wire import AgentRefused
@@ -97,6 +100,126 @@ def test_forwarding_entries_are_added_moved_and_removed(machine: NamespaceMachin
     machine.links.delete_fdb("tap1", MAC)
     machine.links.delete_fdb("tap1", MAC)  # not there any more: no error
     assert machine.links.fdb(MAC) == ()
+
+
+SEND = """
+import socket, sys
+frame = bytes.fromhex("ffffffffffff" + sys.argv[2].replace(":", "") + "88b5") + bytes(46)
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packets:
+    packets.bind((sys.argv[1], 0))
+    packets.send(frame)
+"""
+
+
+class Changes:
+    """A sink that can be waited on."""
+
+    def __init__(self) -> None:
+        self.all: list[FdbChange] = []
+        self._more = threading.Condition()
+
+    def __call__(self, change: FdbChange) -> None:
+        with self._more:
+            self.all.append(change)
+            self._more.notify_all()
+
+    def wait(self, count: int) -> list[tuple[str, str, str]]:
+        """(change, port, former port) of each, when there are ``count``."""
+        deadline = Deadline(10)
+        with self._more:
+            while len(self.all) < count:
+                deadline.raise_if_expired("a change of a bridge's entry", str(self.all))
+                self._more.wait(deadline.left)
+            return [(one.change, one.port, one.former) for one in self.all]
+
+
+@pytest.fixture
+def bridged(machine: NamespaceMachine) -> NamespaceMachine:
+    """A bridge whose ports p0 and p1 are the near ends of f0 and f1."""
+    machine.links.create_bridge("br0")
+    machine.links.set("br0", up=True)
+    for number in "01":
+        machine.links.create_veth(f"p{number}", f"f{number}")
+        machine.links.set(f"p{number}", master="br0", up=True)
+        machine.links.set(f"f{number}", up=True)
+    return machine
+
+
+def send(machine: NamespaceMachine, name: str, mac: str) -> None:
+    machine.run(["python3", "-c", SEND, name, mac])
+
+
+def test_a_bridge_that_learns_moves_and_forgets_an_address_is_followed(
+    bridged: NamespaceMachine,
+) -> None:
+    changes = Changes()
+    watch = bridged.links.watch_fdb([MAC.upper()], changes)
+    assert watch.at_start == ()
+    before = time.monotonic_ns()
+    for name in ("f0", "f0", "f1", "f0"):  # again from f0 is no change
+        send(bridged, name, MAC)
+    assert changes.wait(3) == [("learned", "p0", ""), ("moved", "p1", "p0"), ("moved", "p0", "p1")]
+    bridged.links.delete_fdb("p0", MAC)
+    assert changes.wait(4)[3] == ("removed", "p0", "p0")
+    after = time.monotonic_ns()
+    assert {(one.mac, one.bridge, one.vlan, one.static) for one in changes.all} == {
+        (MAC, "br0", 0, False)
+    }
+    times = [one.at.t_ns for one in changes.all]
+    assert times == sorted(times)
+    assert before < times[0] - changes.all[0].at.err_ns
+    assert times[-1] + changes.all[-1].at.err_ns <= after
+
+
+def test_only_the_addresses_that_were_asked_for_are_told(bridged: NamespaceMachine) -> None:
+    other = "52:54:00:00:00:02"
+    changes = Changes()
+    bridged.links.watch_fdb([other], changes)
+    send(bridged, "f0", MAC)
+    send(bridged, "f1", other)
+    assert changes.wait(1) == [("learned", "p1", "")]
+
+
+def test_where_an_address_is_already_is_told_at_the_start_and_its_move_from_there(
+    bridged: NamespaceMachine,
+) -> None:
+    send(bridged, "f0", MAC)
+    changes = Changes()
+    watch = bridged.links.watch_fdb([MAC], changes)
+    assert [(one.name, one.mac, one.master) for one in watch.at_start] == [("p0", MAC, "br0")]
+    send(bridged, "f1", MAC)
+    assert changes.wait(1) == [("moved", "p1", "p0")]
+
+
+def test_an_entry_goes_with_its_port(bridged: NamespaceMachine) -> None:
+    changes = Changes()
+    bridged.links.watch_fdb([MAC], changes)
+    send(bridged, "f0", MAC)
+    changes.wait(1)
+    bridged.links.delete("p0")
+    assert changes.wait(2)[1] == ("removed", "p0", "p0")
+
+
+def test_nothing_is_told_after_a_watch_was_stopped(bridged: NamespaceMachine) -> None:
+    stopped, going_on = Changes(), Changes()
+    watch = bridged.links.watch_fdb([MAC], stopped)
+    bridged.links.watch_fdb([MAC], going_on)
+    watch.stop()
+    watch.stop()
+    send(bridged, "f0", MAC)
+    going_on.wait(1)
+    assert stopped.all == []
+
+
+def test_a_machine_that_is_closed_tells_nothing_of_what_goes_with_it(
+    bridged: NamespaceMachine,
+) -> None:
+    changes = Changes()
+    bridged.links.watch_fdb([MAC], changes)
+    send(bridged, "f0", MAC)
+    changes.wait(1)
+    bridged.close()
+    assert changes.wait(1) == [("learned", "p0", "")]
 
 
 def test_netem_is_set_and_cleared_or_the_kernel_is_said_to_lack_it(

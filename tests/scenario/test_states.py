@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.observe import LinkState
+from harness.observe import VLAN_DRIVER, LinkState
 from harness.scenario.verbs import pair_state, primary_state
 
 MAC = "52:54:00:6f:55:cc"
@@ -42,6 +42,12 @@ def test_a_primary_counts_as_up_only_when_it_carries_traffic(
 
 def test_neither_master_nor_standby_is_taken_for_the_primary() -> None:
     assert primary_state([MASTER, STANDBY], MAC) == "absent"
+
+
+def test_a_vlan_on_top_of_the_pair_is_none_of_its_netdevs() -> None:
+    vlan = link(5, "vlan100", VLAN_DRIVER, master=None)
+    assert primary_state([MASTER, STANDBY, vlan], MAC) == "absent"
+    assert pair_state([MASTER, STANDBY, PRIMARY, vlan], MAC) == "complete"
 
 
 def test_a_pair_whose_master_is_down_is_not_complete_and_says_which() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness.errors import DeadlineExceeded, LabError, ReachError, RecordError
-from harness.observe import FactLog, GuestClock, LinkEvent, Note
+from harness.observe import FactLog, GuestClock, KernelMessage, LinkEvent, Note, ProbeLoad
 from harness.observe.record import now_ns
 from harness.traffic.guestlink import GuestLink
 
@@ -71,6 +71,20 @@ class FakeProbe:
             "operstate": "up", "carrier": True, "driver": "e1000e", "mtu": 1500, "addresses": [],
         }  # fmt: skip
         return {"event": event, "guest_ns": self.clock(), "link": state}
+
+    def kmsg(self, seq: int, text: str) -> dict[str, Any]:
+        now = self.clock()
+        return {
+            "level": 4, "seq": seq, "stamp_us": (now + 7_000_000_000) // 1000, "text": text,
+            "empty_ns": now - 500_000_000, "guest_ns": now + 1_000_000,
+        }  # fmt: skip
+
+    def kmsg_clock(self, seq: int) -> dict[str, Any]:
+        now = self.clock()
+        return {
+            "seq": seq, "stamp_us": (now + 7_000_000_000) // 1000, "from_ns": now, "to_ns": now,
+            "tick_ns": 4_000_000,
+        }  # fmt: skip
 
     def wait_command(self, verb: str, timeout: float = 5.0) -> None:
         with self._changed:
@@ -297,3 +311,72 @@ def test_closing_dates_what_no_later_reading_bounds(probe: FakeProbe) -> None:
     assert len(facts) == 1
     assert before <= facts[0].t_ns <= time.monotonic_ns()
     assert any("never read" in fact.text for fact in log.facts if isinstance(fact, Note))
+
+
+def test_a_kernel_message_between_two_marks_is_dated_to_a_tick(probe: FakeProbe) -> None:
+    with session(probe) as (_, log):
+        assert log.wait(lambda fact: isinstance(fact, GuestClock), timeout=5)
+        probe.say("kmsg-clock", **probe.kmsg_clock(1))
+        before = now_ns()
+        line = probe.kmsg(2, "igbvf: Link is Up")
+        after = now_ns()
+        threading.Event().wait(0.005)  # it is read a while after it was logged
+        probe.say("kmsg", **line)
+        probe.say("kmsg-clock", **probe.kmsg_clock(3))
+        fact = log.wait(lambda fact: isinstance(fact, KernelMessage), timeout=5)
+    assert isinstance(fact, KernelMessage)
+    assert (fact.guest, fact.level, fact.text, fact.seq) == ("g1", 4, "igbvf: Link is Up", 2)
+    assert fact.guest_ns == line["guest_ns"]
+    assert fact.t_ns - fact.err_ns <= after
+    assert fact.t_ns + fact.err_ns >= before
+    # without the marks it would be known to the half second before it was read
+    assert fact.err_ns < 200_000_000
+
+
+def test_kernel_messages_keep_their_order_and_none_is_lost_at_the_end(probe: FakeProbe) -> None:
+    probe.answers["stop"] = lambda tag: probe.say("error", text="no", re=tag)
+    with session(probe) as (link, log):
+        for number in range(5):
+            probe.say("kmsg", **probe.kmsg(number, f"message {number}"))
+        with pytest.raises(LabError):
+            link.stop(1)  # answered after the messages, which have been taken by now
+    told = [fact.text for fact in log.facts if isinstance(fact, KernelMessage)]
+    assert told == [f"message {number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"kind": "kmsg-gap", "messages": 7, "why": "flood"}, "7 kernel messages left out: they"),
+        ({"kind": "kmsg-gap", "messages": 7, "why": "overwritten"}, "left out: the kernel over"),
+        ({"kind": "kmsg-gap", "messages": 7, "why": "else"}, "kmsg-gap line: KeyError"),
+        ({"kind": "kmsg", "seq": "x"}, "kmsg line: "),
+        ({"kind": "kmsg-clock", "seq": 1}, "kmsg-clock line: KeyError"),
+    ],
+    ids=["flood", "overwritten", "unknown", "kmsg", "kmsg-clock"],
+)
+def test_messages_left_out_and_lines_that_say_nothing_are_noted(
+    probe: FakeProbe, line: dict[str, Any], told: str
+) -> None:
+    with session(probe) as (_, log):
+        probe.say(**line)
+        note = log.wait(lambda fact: isinstance(fact, Note), timeout=5)
+    assert isinstance(note, Note)
+    assert told in note.text
+
+
+def test_the_probes_load_is_a_fact_of_its_moment(probe: FakeProbe) -> None:
+    said = {
+        "guest_ns": 5, "cpu_ns": 7, "peak_octets": 4096, "sent_octets": 10, "received_octets": 3,
+    }  # fmt: skip
+    probe.answers["load"] = lambda tag: probe.say("load", **said, re=tag)
+    with session(probe) as (link, log):
+        before = now_ns()
+        fact = link.load("traffic-flows")
+        after = now_ns()
+    assert fact in log.facts
+    assert before <= fact.t_ns - fact.err_ns + 1
+    assert fact.t_ns + fact.err_ns - 1 <= after
+    assert fact == ProbeLoad(
+        t_ns=fact.t_ns, err_ns=fact.err_ns, guest="g1", moment="traffic-flows", **said
+    )

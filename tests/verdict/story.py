@@ -21,8 +21,8 @@ from harness.observe import (
     Snapshot,
     StepFact,
 )
-from harness.verdict import Evidence, MeasuredStream, Pair
-from tests.case.files import HEAD, STEPS, TRAFFIC, write
+from harness.verdict import Evidence, MeasuredStream, Pair, SeenAt
+from tests.case.files import HEAD, STEPS, TOPOLOGY, TRAFFIC, write
 
 MS = 1_000_000
 MAC = "52:54:00:6f:55:cc"
@@ -135,13 +135,17 @@ class Story:
     )
     streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
     steps: str = STEPS
+    seen: tuple[SeenAt, ...] = ()
+    topology: str = TOPOLOGY
 
     def evidence(self) -> Evidence:
-        path = write(self.folder, HEAD + TRAFFIC + self.steps + "expect:\n" + self.expect)
+        text = HEAD + TRAFFIC + self.steps + "expect:\n" + self.expect
+        path = write(self.folder, text, topology=self.topology)
         return Evidence(
             bind(load_case(path)),
             tuple(self.facts.values()),
             (PAIR,),
             self.versions,
             self.streams,
+            seen=self.seen,
         )

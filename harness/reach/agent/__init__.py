@@ -4,8 +4,8 @@ It runs on the machine (in a namespace here, or over ssh), talks JSON lines on i
 stdout, and undoes all it made when told to, or when its stdin ends. It needs Python 3.9,
 and pyroute2 (0.8 or 0.9) only once a netlink operation is asked for.
 
-The modules beside this one are the program (``core``, ``process``, ``links``, ``pci``); the
-harness does not import them. Neighbours: ``machine`` is the typed client.
+The modules beside this one are the program (``core``, ``process``, ``links``, ``pci``,
+``fdb``, ``kmsg``); the harness does not import them. Neighbours: ``machine`` is the typed client.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 
-MODULES = ("core", "process", "links", "pci")
+MODULES = ("core", "process", "links", "pci", "fdb", "kmsg")
 """In the order of their imports; ``core`` holds ``main``."""
 
 BOOTSTRAP = (

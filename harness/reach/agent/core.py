@@ -258,9 +258,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: agent.stop())
     # Anything that prints must not land between the protocol's lines.
     sys.stdout = sys.stderr
-    from harness.reach.agent import links, pci, process
+    from harness.reach.agent import fdb, kmsg, links, pci, process
 
-    for module in (process, links, pci):
+    for module in (process, links, pci, fdb, kmsg):
         OPS.update(module.OPS)
     STREAM_OPS.update(process.STREAM_OPS)
     threading.Thread(target=agent.read, args=(sys.stdin.buffer,), daemon=True).start()
