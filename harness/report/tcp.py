@@ -14,7 +14,6 @@ the guests' clocks; ``harness.verdict.tcp`` judges, ``tcp_result`` shows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from harness.case import Stream
 from harness.errors import RecordError
 from harness.measure.bounds import FOREVER
-from harness.observe import Fact, QmpEvent, TcpFact
+from harness.observe import Fact, TcpFact
 from harness.record import RunDir
 from harness.traffic.tcprecord import (
     ROW_KINDS,
@@ -34,7 +33,7 @@ from harness.traffic.tcprecord import (
 )
 from harness.verdict import MeasuredTcp
 from harness.verdict.evidence import Stall
-from harness.verdict.guest_clock import DRIFT, clock_map
+from harness.verdict.guest_clock import DRIFT, clock_map, stops_of
 
 _US = 1_000
 _SECOND = 1_000_000_000
@@ -157,16 +156,6 @@ def _must_be_of_one_stream(sender: TcpRecord, sink: TcpRecord) -> None:
 # -- the stalls ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """A guest's stop: certainly from ``late`` to ``early``, possibly ``before`` to ``after``."""
-
-    before: int
-    late: int
-    early: int
-    after: int
-
-
 def _measured(
     fact: TcpFact, sender: TcpRecord, sink: TcpRecord, facts: tuple[Fact, ...]
 ) -> MeasuredTcp:
@@ -209,7 +198,7 @@ def _stalls(fact: TcpFact, sink: TcpRecord, facts: tuple[Fact, ...], own: int) -
     begins = _on_run_clock(rows, fact.sink_clock, fact.receiver, facts, begins=True)
     ends = _on_run_clock(rows, fact.sink_clock, fact.receiver, facts)
     slower = DRIFT if fact.sink_clock == "guest" else 0.0
-    stops = {guest: _stops(guest, facts) for guest in {fact.sender, fact.receiver}}
+    stops = {guest: stops_of(guest, facts) for guest in {fact.sender, fact.receiver}}
     found = []
     for row, begin, begin_err, end, end_err in zip(rows, *begins, *ends, strict=True):
         silent = row.kind == "silence"
@@ -222,10 +211,10 @@ def _stalls(fact: TcpFact, sink: TcpRecord, facts: tuple[Fact, ...], own: int) -
             own_ns=own,
             most_ns=None if silent else end + end_err - begin + begin_err + _US,
             stops=tuple(
-                (stop.late, stop.early)
+                (stop.from_ns, stop.to_ns)
                 for its in stops.values()
                 for stop in its
-                if begin + begin_err <= stop.late and stop.early <= end - end_err
+                if begin + begin_err <= stop.from_ns and stop.to_ns <= end - end_err
             ),
         )
         found.append(stall)
@@ -233,37 +222,14 @@ def _stalls(fact: TcpFact, sink: TcpRecord, facts: tuple[Fact, ...], own: int) -
         seen = {stop for stall in found for stop in stall.stops}
         found += [
             Stall(
-                from_lo=stop.before - STALL_NS, from_hi=stop.late,
-                to_lo=stop.early, to_hi=stop.after + STALL_NS,
-                least_ns=0, own_ns=0, most_ns=stop.after - stop.before + STALL_NS,
-                stops=((stop.late, stop.early),),
+                from_lo=stop.earliest_ns - STALL_NS, from_hi=stop.from_ns,
+                to_lo=stop.to_ns, to_hi=stop.latest_ns + STALL_NS,
+                least_ns=0, own_ns=0, most_ns=stop.latest_ns - stop.earliest_ns + STALL_NS,
+                stops=((stop.from_ns, stop.to_ns),),
             )
             for stop in stops[fact.receiver]
-            if (stop.late, stop.early) not in seen
-            and fact.flowing_ns <= stop.late
-            and stop.early <= fact.stopped_ns
+            if (stop.from_ns, stop.to_ns) not in seen
+            and fact.flowing_ns <= stop.from_ns
+            and stop.to_ns <= fact.stopped_ns
         ]  # fmt: skip
     return sorted(found, key=lambda one: one.from_lo)
-
-
-def _stops(guest: str, facts: Iterable[Fact]) -> list[_Stop]:
-    """Each STOP of the guest's QEMUs with the RESUME that followed."""
-    events = sorted(
-        (
-            fact
-            for fact in facts
-            if isinstance(fact, QmpEvent)
-            and fact.guest == guest
-            and fact.name in ("STOP", "RESUME")
-        ),
-        key=lambda fact: fact.t_ns,
-    )
-    return [
-        _Stop(
-            early.t_ns - early.err_ns, early.t_ns + early.err_ns,
-            late.t_ns - late.err_ns, late.t_ns + late.err_ns,
-        )
-        for early, late in pairwise(events)
-        if (early.name, late.name) == ("STOP", "RESUME")
-        and early.t_ns + early.err_ns < late.t_ns - late.err_ns
-    ]  # fmt: skip

@@ -32,11 +32,13 @@ DRIFT = 500e-6
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A time in which the guest was certainly stopped: at ``from_ns`` at the latest until
-    ``to_ns`` at the earliest (its QEMUs' STOP and RESUME, with their errors)."""
+    """A time in which the guest was stopped: certainly from ``from_ns`` to ``to_ns``, and at
+    most from ``earliest_ns`` to ``latest_ns`` (its QEMUs' STOP and RESUME, with their errors)."""
 
     from_ns: int
     to_ns: int
+    earliest_ns: int
+    latest_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class ClockMap:
         low[only] = np.maximum(from_right[0] - from_right[1], stop.to_ns)[only]
 
 
-def _stops(guest: str, facts: Iterable[Fact]) -> tuple[Stop, ...]:
+def stops_of(guest: str, facts: Iterable[Fact]) -> tuple[Stop, ...]:
     """Each STOP of the guest's QEMUs with the RESUME that followed."""
     events = sorted(
         (
@@ -125,7 +127,12 @@ def _stops(guest: str, facts: Iterable[Fact]) -> tuple[Stop, ...]:
     found = []
     for early, late in pairwise(events):
         if (early.name, late.name) == ("STOP", "RESUME"):
-            stop = Stop(early.t_ns + early.err_ns, late.t_ns - late.err_ns)
+            stop = Stop(
+                from_ns=early.t_ns + early.err_ns,
+                to_ns=late.t_ns - late.err_ns,
+                earliest_ns=early.t_ns - early.err_ns,
+                latest_ns=late.t_ns + late.err_ns,
+            )
             if stop.from_ns < stop.to_ns:
                 found.append(stop)
     return tuple(found)
@@ -143,7 +150,7 @@ def clock_map(guest: str, facts: Iterable[Fact]) -> ClockMap:
         np.array([fact.guest_ns for fact in readings], dtype=np.int64),
         np.array([fact.t_ns for fact in readings], dtype=np.int64),
         np.array([fact.err_ns for fact in readings], dtype=np.int64),
-        _stops(guest, every),
+        stops_of(guest, every),
     )
     if np.any(np.diff(clock.guest_ns) < 0):
         raise RecordError(
