@@ -252,8 +252,8 @@ class Lab:
 
     def _accelerator(self, name: str) -> None:
         host = self.hosts[name]
-        refs = {ref for guest in self.plan.guests.values() for ref in guest.images}
-        for ref in sorted((r for r in refs if r.kind == "qemu"), key=lambda r: r.name):
+        refs = {guest.images[name][0] for guest in self.plan.guests.values()}
+        for ref in sorted(refs, key=lambda r: r.name):
             at = host.images_at(ref, str(self.images.directory(ref)))
             # Namespaces share this machine's processor: one trial answers for all of them.
             place = LAB if host.plan.kind == "netns" else name
