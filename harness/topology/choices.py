@@ -58,6 +58,10 @@ class Choices(Part):
                 ]
         return tuple(words)
 
+    def with_these(self, others: Choices) -> Choices:
+        """These choices and ``others``, which count where both choose the same."""
+        return Choices.model_validate(self.given() | others.given())
+
     def __bool__(self) -> bool:
         return bool(self.given())
 
