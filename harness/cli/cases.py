@@ -42,7 +42,7 @@ def new_run(given: Path | None, title: str) -> RunDir:
         return RunDir.create(given)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     runs = Path(os.environ.get("HARNESS_RUNS", "runs"))
-    return RunDir.create(runs / f"{stamp}-{_ODD.sub('-', title)}-{os.getpid()}")
+    return RunDir.create(runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}")
 
 
 def chosen(args: argparse.Namespace) -> Choices:
