@@ -34,13 +34,16 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Its name, without the variant: ``qemu-11,kernel-7``. No two cells share one."""
+        """Its name, without the variant: ``qemu-11+kernel-7``. No two cells share one.
+
+        Of signs that pytest's ``-k`` takes, so that a test can be chosen by its cell.
+        """
         values = _values(self)
         values.pop("variant", None)
         # A host kernel could have the name of a guest kernel.
         marks = {"host-kernel": "host:"}
         texts = [marks.get(axis, "") + _text(value) for axis, value in values.items()]
-        return ",".join(texts) or _TOPOLOGYS_OWN
+        return "+".join(texts) or _TOPOLOGYS_OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class BoundCell:
 
     @property
     def id(self) -> str:
-        """``flat[qemu-11,kernel-7]``."""
+        """``flat[qemu-11+kernel-7]``."""
         return f"{self.variant}[{self.cell.id}]"
 
 
@@ -183,7 +186,7 @@ def _values(part: Pattern | Cell) -> dict[str, _Value]:
 def _text(value: _Value) -> str:
     if isinstance(value, str):
         return value
-    return "+".join(f"{host}={ref}" for host, ref in value.items())
+    return "/".join(f"{host}:{ref}" for host, ref in value.items())
 
 
 def _cell(values: dict[str, _Value]) -> Cell:
@@ -222,6 +225,11 @@ def _cells(document: Document, file: MatrixFile) -> tuple[Matrix, list[Problem]]
     """The cells, and what is wrong with their sum; the shapes are right."""
     problems: list[Problem] = []
     axes = {axis: values for axis in AXES if (values := file.axes.model_dump(by_alias=True)[axis])}
+    for name, values in document.data.get("axes", {}).items():
+        if not values:
+            problems.append(
+                document.problem(("axes", name), "the axis has no values", "leave it out", key=True)
+            )
     for axis, values in axes.items():
         for number, value in enumerate(values):
             if value in values[:number]:
@@ -235,9 +243,11 @@ def _cells(document: Document, file: MatrixFile) -> tuple[Matrix, list[Problem]]
     excluded: list[Excluded] = []
     for number, exclusion in enumerate(file.exclude):
         path: Path = ("exclude", number)
-        gone = [cell for cell in cells if _matches(exclusion, cell)]
         before = [cell for cell in every if axes and _matches(exclusion, cell)]
         problems += _idle(document, path, exclusion, before, axes, "excludes")
+        if not _values(exclusion):
+            continue
+        gone = [cell for cell in cells if _matches(exclusion, cell)]
         if before and not gone:
             problems.append(
                 document.problem(path, "excludes only what is excluded above already", key=True)

@@ -35,22 +35,21 @@ class Axes(_Part):
     """The values of each axis; the cells are all their combinations."""
 
     variant: tuple[Name, ...] = Field(
-        (), min_length=1, description="topologies of the case; all of them when absent"
+        (), description="topologies of the case; all of them when absent"
     )
     qemu: tuple[Qemu, ...] = Field(
         (),
-        min_length=1,
         description="recipes of the QEMU that runs guests; a mapping of hosts to recipes for a "
         "migration between versions",
     )
     guest_kernel: tuple[Said, ...] = Field(
-        (), alias="guest-kernel", min_length=1, description="recipes of the guests' kernel"
+        (), alias="guest-kernel", description="recipes of the guests' kernel"
     )
     host_kernel: tuple[Said, ...] = Field(
-        (), alias="host-kernel", min_length=1, description="recipes of the host VMs' kernel"
+        (), alias="host-kernel", description="recipes of the host VMs' kernel"
     )
-    machine: tuple[Said, ...] = Field((), min_length=1, description="QEMU machine types")
-    accelerator: tuple[Chosen, ...] = Field((), min_length=1, description="`kvm`, `tcg`")
+    machine: tuple[Said, ...] = Field((), description="QEMU machine types")
+    accelerator: tuple[Chosen, ...] = Field((), description="`kvm`, `tcg`")
 
 
 class Pattern(_Part):

@@ -72,7 +72,7 @@ class CellResult(_Part):
 
     @property
     def id(self) -> str:
-        """``flat[qemu-11,kernel-7]``."""
+        """``flat[qemu-11+kernel-7]``."""
         return f"{self.variant}[{self.cell}]"
 
 

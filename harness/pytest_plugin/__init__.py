@@ -8,7 +8,7 @@
   Python test a lab that is up (``harness.pytest_plugin.lab.LabUnderTest``).
 * ``--qemu``, ``--guest-kernel``, ``--host-kernel``, ``--machine`` and ``--accelerator`` choose
   in the place of what the topologies say, for cases and Python tests; with ``--matrix FILE``
-  each case is a test for every cell: ``migrate.yaml::flat[qemu-11,kernel-7]``.
+  each case is a test for every cell: ``migrate.yaml::flat[qemu-11+kernel-7]``.
 * Tests are marked ``nested`` where the topology has hosts to boot, ``lab`` otherwise.
 * With pytest-xdist, ``-n 2 --dist loadgroup`` keeps nested labs one after the other (each
   wants the whole machine); names and directories never collide, whatever the ``--dist``.

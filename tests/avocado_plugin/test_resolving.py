@@ -99,7 +99,7 @@ def test_the_cells_of_a_matrix_are_variants(avocado: Avocado) -> None:
     (avocado.folder / "variants.json").write_text(text, encoding="utf-8")
     done = avocado.call("variants", "--json-variants-load", "variants.json", "--variants", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    for said in ("Variant q35,tcg", "Variant pc-q35-9.2,tcg", "/:machine", "pc-q35-9.2"):
+    for said in ("Variant q35+tcg", "Variant pc-q35-9.2+tcg", "/:machine", "pc-q35-9.2"):
         assert said in done.stdout
 
 

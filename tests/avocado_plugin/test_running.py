@@ -121,7 +121,7 @@ def started(avocado: Avocado, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def facts(folder: Path) -> str:
-    return "".join(path.read_text() for path in folder.glob("job-results/*/*/*/run/facts.jsonl"))
+    return "".join(path.read_text() for path in folder.glob("job-results/job-*/*/*/run/facts.jsonl"))
 
 
 @pytest.mark.parametrize("words", [(), ("--job-timeout", "12")], ids=["ctrl-c", "timeout"])
@@ -138,7 +138,7 @@ def test_a_job_that_is_ended_takes_its_lab_down_and_tells(
     (test,) = Job(child.returncode, out, tmp_path).tests.values()
     assert test["status"] == "INTERRUPTED", out
     # The lab went down in its order, with its logs kept: nothing had to be killed.
-    (run,) = tmp_path.glob("job-results/*/*/*/run")
+    (run,) = tmp_path.glob("job-results/job-*/*/*/run")
     assert "the run ended early" in (run / "facts.jsonl").read_text()
     assert list((run / "logs").glob("g1.1@alpha.*"))
     assert child.returncode & 8, out  # avocado: the job was interrupted
