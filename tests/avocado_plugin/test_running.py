@@ -97,7 +97,7 @@ def test_variants_choose_and_a_known_failure_is_a_warning(pytester: pytest.Pytes
     assert {one["machine"] for one in versions["qemu"]} == {"pc-q35-9.2"}
 
     # The same file in pytest: an expected failure.
-    told = pytester.runpytest_subprocess(*PLUGIN, "--matrix", "matrix.yaml", timeout=120)
+    told = pytester.runpytest_subprocess(*PLUGIN, "-rx", "--matrix", "matrix.yaml", timeout=120)
     told.assert_outcomes(xfailed=1)
     told.stdout.fnmatch_lines(["XFAIL testcases/wrong.yaml::flat[[]pc-q35-9.2[]]*another driver"])
 
@@ -121,7 +121,9 @@ def started(avocado: Avocado, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def facts(folder: Path) -> str:
-    return "".join(path.read_text() for path in folder.glob("job-results/job-*/*/*/run/facts.jsonl"))
+    return "".join(
+        path.read_text() for path in folder.glob("job-results/job-*/*/*/run/facts.jsonl")
+    )
 
 
 @pytest.mark.parametrize("words", [(), ("--job-timeout", "12")], ids=["ctrl-c", "timeout"])
