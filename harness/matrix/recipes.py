@@ -1,13 +1,14 @@
 """Whether the recipes that are chosen exist, told before anything runs.
 
 Only names are looked up, and the ``kind`` of each recipe; whether a recipe is right is for
-the store to say. A reference with a ``:`` (``path:DIR``) is no name, and not judged here.
+the store to say, and so is what a reference means that is no name (``path:DIR``, ``~/qemu``).
 
 Neighbours: ``cells`` asks for a matrix, the command line and the plugins for their options.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from harness.topology import Choices
 Recipes = Mapping[str, str]
 """Name of each recipe -> its kind; empty where the file does not say."""
 
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _KINDS = {"qemu": "toolchain", "guest-kernel": "kernel", "host-kernel": "kernel"}
 
 
@@ -37,7 +39,7 @@ def known_recipes(directory: Path | None = None) -> Recipes:
 def trouble(axis: str, reference: str, recipes: Recipes) -> tuple[str, str] | None:
     """What is wrong with ``reference`` as a value of ``axis``: message and hint; or None."""
     wanted = _KINDS.get(axis)
-    if wanted is None or ":" in reference:
+    if wanted is None or not _NAME.fullmatch(reference):
         return None
     fitting = [name for name, kind in recipes.items() if kind in (wanted, "")]
     if reference in fitting:

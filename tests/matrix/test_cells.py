@@ -92,8 +92,14 @@ def test_a_variant_on_an_axis_narrows_the_topologies(tmp_path: Path) -> None:
 
 
 def test_references_that_are_no_names_are_left_to_the_images(tmp_path: Path) -> None:
-    made = matrix(tmp_path, "axes: {qemu: ['path:/opt/qemu']}\n")
-    assert ids(made) == ["path:/opt/qemu"]
+    made = matrix(
+        tmp_path,
+        "axes: {qemu: ['path:/opt/qemu', ~/qemu/build, ./mine.yaml]}\n"
+        "include: [{guest-kernel: kernel+/tmp/net_failover.ko}]\n",
+    )
+    assert ids(made) == [
+        *("path:/opt/qemu", "~/qemu/build", "./mine.yaml", "kernel+/tmp/net_failover.ko")
+    ]
 
 
 PROBLEMS = {
