@@ -88,7 +88,8 @@ def run_matrix(
     finally:
         # What is known of the finished cells is shown, whatever ended the others.
         if done:
-            result = MatrixResult.of(case.claim, str(args.case), matrix, done)
+            left = [one.id for one in bound[len(done) :]]
+            result = MatrixResult.of(case.claim, str(args.case), matrix, done, not_run=left)
             print(render(result), end="", flush=True)
             for target, text in (
                 (args.json, result.to_json),

@@ -35,14 +35,19 @@ def matrix_junit(result: MatrixResult) -> str:
         root,
         "testsuite",
         name=_clean(f"{result.claim} [{result.matrix_file}]"),
-        tests=str(len(result.cells) + len(result.excluded)),
+        tests=str(len(result.cells) + len(result.not_run) + len(result.excluded)),
         failures=str(tags.count("failure")),
-        errors=str(tags.count("error")),
+        errors=str(tags.count("error") + len(result.not_run)),
         skipped=str(tags.count("skipped") + len(result.excluded)),
         time=f"{sum(cell.duration_s for cell in result.cells):.1f}",
     )
     for cell, tag in zip(result.cells, tags, strict=True):
         _cell(suite, result, cell, tag)
+    for name in result.not_run:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=_clean(result.case_file), name=_clean(name), time="0"
+        )
+        ElementTree.SubElement(case, "error", type="not run", message="interrupted")
     for one in result.excluded:
         name = f"{one.variant or '*'}[{one.cell}]"
         case = ElementTree.SubElement(

@@ -18,6 +18,7 @@ from harness.errors import (
     EXIT_CANNOT_TELL,
     EXIT_FAILED,
     EXIT_INPUT,
+    EXIT_INTERRUPTED,
     EXIT_LAB,
     EXIT_PASSED,
     HarnessError,
@@ -94,22 +95,36 @@ class MatrixResult(_Part):
     exit_code: int
     cells: tuple[CellResult, ...]
     excluded: tuple[ExcludedResult, ...]
+    not_run: tuple[str, ...] = Field(
+        (), description="cells that were not reached: the matrix was interrupted"
+    )
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2, by_alias=True) + "\n"
 
     @classmethod
     def of(
-        cls, claim: str, case_file: str, matrix: Matrix, cells: Sequence[CellResult]
+        cls,
+        claim: str,
+        case_file: str,
+        matrix: Matrix,
+        cells: Sequence[CellResult],
+        *,
+        not_run: Sequence[str] = (),
     ) -> MatrixResult:
-        """The result of the ``cells`` that were run; the exit code is that of the worst."""
+        """The result of the ``cells`` that were run; the exit code is that of the worst.
+
+        ``not_run`` names those that an interruption has left out; then it is that one's.
+        """
+        worst = min((cell.exit_code for cell in cells), key=WORST_FIRST.index)
         return cls(
             schema_version=1,
             claim=claim,
             case_file=case_file,
             matrix_file=str(matrix.path),
-            exit_code=min((cell.exit_code for cell in cells), key=WORST_FIRST.index),
+            exit_code=EXIT_INTERRUPTED if not_run else worst,
             cells=tuple(cells),
+            not_run=tuple(not_run),
             excluded=tuple(
                 ExcludedResult(cell=one.cell.id, variant=one.cell.variant or "", reason=one.reason)
                 for one in matrix.excluded

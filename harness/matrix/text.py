@@ -43,7 +43,8 @@ def _count(result: MatrixResult) -> str:
         for outcome in CellOutcome
     }
     counts["excluded"] = len(result.excluded)
-    total = len(result.cells)
+    counts["not run"] = len(result.not_run)
+    total = len(result.cells) + len(result.not_run)
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     return f"{total} cell{'s' if total != 1 else ''}: {told}"
 
@@ -61,6 +62,7 @@ def _rows(result: MatrixResult) -> list[tuple[str, ...]]:
         )
         for cell in result.cells
     ]
+    rows += [(name, "", "not run", "", "", "", "interrupted") for name in result.not_run]
     rows += [
         (
             f"{one.variant or '*'}[{one.cell}]",
