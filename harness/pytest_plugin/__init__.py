@@ -94,6 +94,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--lab-keep waits for Enter, which workers (-n) never see")
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    if not any(config.getoption(name) for name in _CHOOSING):
+        return []
+    from harness.pytest_plugin.choosing import header
+
+    return header(config)
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.suffix not in (".yaml", ".yml"):
         return None

@@ -51,3 +51,15 @@ def choices_of(config: pytest.Config) -> Choices:
 def matrix_of(config: pytest.Config) -> Matrix | None:
     """The matrix of ``--matrix``."""
     return config.stash.get(_MATRIX, None)
+
+
+def header(config: pytest.Config) -> list[str]:
+    """What pytest's head says of the options."""
+    lines = []
+    if choices := choices_of(config):
+        lines.append(f"harness: chosen {' '.join(choices.options())}")
+    if matrix := matrix_of(config):
+        lines.append(
+            f"harness: cases run in {len(matrix.cells)} cells of {matrix.path}, Python tests once"
+        )
+    return lines

@@ -39,6 +39,10 @@ def test_the_shipped_matrix_has_nine_cells() -> None:
     ]
 
 
+def test_the_shipped_nested_matrix_has_a_cell_for_each_qemu() -> None:
+    assert ids(load_matrix(ROOT / "ci" / "matrix-nested.yaml", RECIPES)) == ["qemu-10.0", "qemu-11"]
+
+
 def test_cells_are_the_combinations_less_the_excluded_and_those_included(tmp_path: Path) -> None:
     made = matrix(
         tmp_path,

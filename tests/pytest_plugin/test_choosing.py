@@ -44,6 +44,19 @@ def test_the_command_line_has_the_same_cells_from_the_same_file(
     assert [test.replace("testcases/trio.yaml::flat", "*") for test in tests] == cells
 
 
+def test_the_head_says_what_was_chosen_and_what_a_matrix_is_for(pytester: pytest.Pytester) -> None:
+    make_checkout(pytester.path, trio=TRIO)
+    write(pytester.path / "m.yaml", MATRIX)
+    options = ("--matrix", "m.yaml", "--guest-kernel", "kernel")
+    done = pytester.runpytest_inprocess(*PLUGIN, "--collect-only", *options)
+    done.stdout.fnmatch_lines(
+        [
+            "harness: chosen --guest-kernel kernel",
+            "harness: cases run in 4 cells of m.yaml, Python tests once",
+        ]
+    )
+
+
 def test_an_excluded_cell_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
     make_checkout(pytester.path, trio=TRIO)
     write(pytester.path / "m.yaml", MATRIX)
