@@ -21,6 +21,7 @@ from harness.case.load import BoundCase, Case, bind, case_schema, check_case, lo
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.parameters import parse_settings
 from harness.case.phases import GLOSSARY, PHASES, PhaseName
+from harness.case.sniff import looks_like_case
 from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Step, Wait
 from harness.case.values import Bound, TimeBound
 
@@ -54,5 +55,6 @@ __all__ = [
     "case_schema",
     "check_case",
     "load_case",
+    "looks_like_case",
     "parse_settings",
 ]

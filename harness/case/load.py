@@ -22,6 +22,7 @@ from harness.case.parameters import Filled, fill
 from harness.case.steps import Step
 from harness.document import Document, Path, read, suggestion, survey
 from harness.errors import InputError, Problem, ProblemsError
+from harness.topology import Choices, choose
 from harness.topology import load as load_topology
 from harness.topology.model import Topology
 
@@ -56,6 +57,8 @@ class BoundCase:
     traffic: Mapping[str, Stream]
     steps: tuple[Step, ...]
     expect: Expect
+    choices: Choices = field(default_factory=Choices)
+    """What was chosen in the place of what the topology's file says; it is in ``topology``."""
 
     @property
     def packets(self) -> dict[str, Stream]:
@@ -96,19 +99,23 @@ def bind(
     *,
     topology_path: pathlib.Path | None = None,
     settings: Mapping[str, Scalar] | None = None,
+    choices: Choices | None = None,
 ) -> BoundCase:
     """Bind a case to one of its topologies, or to another one with ``topology_path``.
 
     ``variant`` may be left out for a case with one topology, and where ``topology_path`` is
-    one of the case's own. ``settings`` override parameters. Raises ``InputError`` for an
-    unknown variant, ``ProblemsError`` for all that is wrong in case and topology.
+    one of the case's own. ``settings`` override parameters, ``choices`` what the topology
+    says of QEMU, kernels and machine types. Raises ``InputError`` for an unknown variant and
+    for choices that do not fit, ``ProblemsError`` for all that is wrong in case and topology.
     """
     chosen = _variant(case, variant, topology_path)
     path = topology_path or case.topologies[chosen]
     made, problems = _bound(case, chosen, path, settings or {})
     if problems or made is None:
         raise ProblemsError(problems)
-    return made
+    if not choices:
+        return made
+    return replace(made, topology=choose(made.topology, choices, str(path)), choices=choices)
 
 
 def check_case(path: pathlib.Path) -> tuple[BoundCase, ...]:

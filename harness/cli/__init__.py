@@ -74,10 +74,14 @@ def _reader_has_gone() -> bool:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: the lab goes down first."""
+    """SIGTERM ends a command as Ctrl-C does: the lab goes down first, whoever asks again."""
+    asked = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield

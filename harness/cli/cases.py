@@ -1,23 +1,22 @@
 """``run`` and ``report``: a case on a lab of its own, and a run judged again.
 
-Neighbours: ``harness.scenario`` carries a case out, ``harness.report`` judges its record.
+Neighbours: ``harness.scenario`` carries a case out, ``harness.report`` judges its record;
+``matrices`` runs a case over a matrix.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from harness.case import BoundCase, Scalar, bind, load_case, parse_settings
+from harness.cli.matrices import run_matrix
 from harness.errors import (
-    EXIT_CANNOT_TELL,
-    EXIT_FAILED,
-    EXIT_INPUT,
-    EXIT_LAB,
     EXIT_PASSED,
     HarnessError,
     InputError,
@@ -26,13 +25,15 @@ from harness.errors import (
 from harness.images import Store
 from harness.lab import Lab, Progress
 from harness.lab.control import lab_name
+from harness.matrix import WORST_FIRST, known_recipes, must_be_recipes
 from harness.record import RunDir
 from harness.report import Result, judge_run, junit, result_of, timeline, write_reports
 from harness.report import render as render_result
 from harness.scenario import begin_record, make_lab, run_case
 from harness.scenario.service import LabService
+from harness.topology import Choices, parse_choices
 
-_WORST_FIRST = (EXIT_INPUT, EXIT_LAB, EXIT_FAILED, EXIT_CANNOT_TELL, EXIT_PASSED)
+_ODD = re.compile("[^A-Za-z0-9._,-]+")
 
 
 def new_run(given: Path | None, title: str) -> RunDir:
@@ -41,16 +42,44 @@ def new_run(given: Path | None, title: str) -> RunDir:
         return RunDir.create(given)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     runs = Path(os.environ.get("HARNESS_RUNS", "runs"))
-    return RunDir.create(runs / f"{stamp}-{title}-{os.getpid()}")
+    return RunDir.create(runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}")
+
+
+def chosen(args: argparse.Namespace) -> Choices:
+    """What the options choose in the place of what a topology says; recipes that exist."""
+    choices = parse_choices(
+        qemu=args.qemu,
+        guest_kernel=args.guest_kernel,
+        host_kernel=args.host_kernel,
+        machine=args.machine,
+        accelerator=args.accelerator,
+    )
+    must_be_recipes(choices, known_recipes())
+    return choices
 
 
 def run(args: argparse.Namespace) -> int:
     case = load_case(args.case)
     settings = parse_settings(args.set)
-    for target in (args.json, args.junit):
+    choices = chosen(args)
+    for target in (args.json, args.junit, args.markdown):
         _must_be_writable(target)
+    if args.matrix:
+        return run_matrix(
+            args, case, settings, choices, new_run=new_run, run_one=_run_one, write=_write
+        )
+    if args.markdown:
+        raise InputError("--markdown is the table of a matrix", hint="give --matrix FILE as well")
     if args.variant or args.topology or len(case.variants) == 1:
-        chosen = [bind(case, args.variant, topology_path=args.topology, settings=settings)]
+        every = [
+            bind(
+                case,
+                args.variant,
+                topology_path=args.topology,
+                settings=settings,
+                choices=choices,
+            )
+        ]
     elif args.run_dir:
         raise InputError(
             "--run-dir names one directory, and this case runs on several topologies",
@@ -58,29 +87,33 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         # All of them before anything runs: what is wrong is told at once.
-        chosen = [bind(case, variant, settings=settings) for variant in case.variants]
+        every = [
+            bind(case, variant, settings=settings, choices=choices) for variant in case.variants
+        ]
     results: list[Result] = []
     codes = []
-    for bound in chosen:
+    for bound in every:
         try:
-            result = _run_one(args, bound, settings)
+            run_dir = new_run(args.run_dir, f"{args.case.stem}-{bound.variant}")
+            result = _run_one(args, bound, settings, run_dir)
+            print(render_result(result, run_dir.path), flush=True)
         except Interrupted:
             raise
         except HarnessError as error:
-            if len(chosen) == 1:
+            if len(every) == 1:
                 raise
             print(error, file=sys.stderr)
             codes.append(error.exit_code)
         else:
             results.append(result)
             codes.append(result.exit_code)
-    _write_results(args, results, several=len(chosen) > 1)
-    return min(codes, key=_WORST_FIRST.index)
+    _write_results(args, results, several=len(every) > 1)
+    return min(codes, key=WORST_FIRST.index)
 
 
-def _run_one(args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar]) -> Result:
-    title = f"{args.case.stem}-{bound.variant}"
-    run_dir = new_run(args.run_dir, title)
+def _run_one(
+    args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar], run_dir: RunDir
+) -> Result:
     begin_record(run_dir, bound, settings, str(args.case))
     progress = Progress(None if args.quiet else sys.stderr)
     lab = make_lab(
@@ -103,7 +136,6 @@ def _run_one(args: argparse.Namespace, bound: BoundCase, settings: dict[str, Sca
         service.close()
     result = result_of(judge_run(run_dir))
     write_reports(run_dir, result)
-    print(render_result(result, run_dir.path), flush=True)
     return result
 
 

@@ -9,16 +9,22 @@ import re
 import sys
 from pathlib import Path
 
-from harness.case import case_schema, check_case
+from harness.case import case_schema, check_case, looks_like_case
 from harness.errors import EXIT_INPUT, EXIT_PASSED, InputError
+from harness.matrix import known_recipes, load_matrix, matrix_schema
 from harness.plan import make_plan, render
 from harness.plan.render import as_json
 from harness.report import result_schema
 from harness.topology import json_schema, load
 
-SCHEMAS = {"topology": json_schema, "case": case_schema, "result": result_schema}
-# Keys that only a case has.
-_CASE = re.compile(r"^(case|topology|topologies|traffic|steps|expect)\s*:", re.MULTILINE)
+SCHEMAS = {
+    "topology": json_schema,
+    "case": case_schema,
+    "matrix": matrix_schema,
+    "result": result_schema,
+}
+# Keys that only a matrix has.
+_MATRIX = re.compile(r"^(axes|include|exclude)\s*:", re.MULTILINE)
 _ENOUGH = 1 << 20
 
 
@@ -27,7 +33,10 @@ def check(args: argparse.Namespace) -> int:
     status = EXIT_PASSED
     for path in args.files:
         try:
-            if _is_case(path):
+            if _is_matrix(path):
+                matrix = load_matrix(path, known_recipes())
+                print(f"{path}: a matrix of {len(matrix.cells)} cells: ok")
+            elif looks_like_case(path):
                 bound = check_case(path)
                 print(f"{path}: a case on {', '.join(one.variant for one in bound)}: ok")
             else:
@@ -39,10 +48,9 @@ def check(args: argparse.Namespace) -> int:
     return status
 
 
-def _is_case(path: Path) -> bool:
-    """Whether a YAML file is a case rather than a topology, by its top-level keys."""
+def _is_matrix(path: Path) -> bool:
     with contextlib.suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
-        return _CASE.search(file.read(_ENOUGH)) is not None
+        return _MATRIX.search(file.read(_ENOUGH)) is not None
     return False
 
 

@@ -1,6 +1,7 @@
 """The commands and their options.
 
-Neighbours: each command is a function of ``inputs``, ``cases``, ``labs`` or ``here``.
+Neighbours: each command is a function of ``inputs``, ``cases``, ``matrices``, ``labs`` or
+``here``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.cli import cases, here, inputs, labs
+from harness.cli import cases, here, inputs, labs, matrices
 
 Options = argparse.Namespace
 
@@ -39,6 +40,10 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--topology", type=Path, help="run on this topology instead")
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                      help="a parameter of the case")  # fmt: skip
+    _add_choices(one)
+    one.add_argument("--matrix", type=Path, metavar="FILE", help="run every cell of this matrix")
+    one.add_argument("--markdown", type=Path, metavar="FILE",
+                     help="with --matrix: write the table there as Markdown")  # fmt: skip
     one.add_argument("--run-dir", type=Path, help="directory to make (default: below runs/)")
     one.add_argument("--json", type=Path, metavar="FILE",
                      help="write the result there too (a list when there are several)")  # fmt: skip
@@ -49,6 +54,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("run", type=Path, metavar="RUN")
     one.add_argument("--json", action="store_true")
     one.add_argument("--timeline", action="store_true", help="every fact in its order")
+
+    one = add("matrix", matrices.cells, "print the cells of a matrix; touch nothing")
+    one.add_argument("file", type=Path, metavar="MATRIX")
+    one.add_argument("--avocado", action="store_true",
+                     help="as variants for avocado's --json-variants-load")  # fmt: skip
 
     one = add("up", labs.up, "bring a lab up and leave it up")
     one.add_argument("file", type=Path, metavar="TOPOLOGY")
@@ -79,3 +89,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("names", nargs="*", metavar="RECIPE")
     add("doctor", here.doctor, "what this machine can do, really tried, and what to install")
     return parser
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """What may be chosen in the place of what a topology says; pytest has the same options."""
+    group = parser.add_argument_group("in the place of what the topology says")
+    group.add_argument("--qemu", action="append", default=[], metavar="[HOST=]REF",
+                       help="the QEMU that runs guests (on that host only)")  # fmt: skip
+    group.add_argument("--guest-kernel", metavar="REF", help="the kernel of every guest")
+    group.add_argument("--host-kernel", metavar="REF", help="the kernel of every host VM")
+    group.add_argument("--machine", metavar="TYPE", help="the machine type of every guest")
+    group.add_argument("--accelerator", choices=["kvm", "tcg"], help="of every guest")

@@ -91,8 +91,8 @@ def remembered(
         device = f"{node.st_ino} {node.st_ctime_ns} {node.st_mode}"
     except FileNotFoundError:
         device = "none"
-    digest = hashlib.sha256(f"{boot}/{device}/{about}".encode()).hexdigest()[:16]
-    path = memory / f"{digest}.json"
+    here = hashlib.sha256(f"{boot}/{device}".encode()).hexdigest()[:16]
+    path = memory / f"{here}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.json"
     try:
         known = tuple(Trial(**one) for one in json.loads(path.read_text(encoding="utf-8")))
         if known and known[-1].works:
@@ -101,8 +101,9 @@ def remembered(
         known = ()
     found = find_out()
     memory.mkdir(parents=True, exist_ok=True)
-    for old in memory.glob("*.json"):  # of earlier boots, or of other QEMUs
-        old.unlink(missing_ok=True)
+    for old in memory.glob("*.json"):
+        if not old.name.startswith(here):  # of an earlier boot, or another device
+            old.unlink(missing_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
     os.replace(unfinished, path)

@@ -124,6 +124,8 @@ class LabGuest:
         self._number = 0
         self.qemu_versions: dict[str, str] = {}
         """Host -> what the last QEMU there said of its version."""
+        self.machine_types: dict[str, str] = {}
+        """Host -> the machine type that the last QEMU there said it is."""
         self._lock = threading.Lock()
         self.links = LinkTable()
         self.link = GuestLink(plan.name, facts.add, on_link=self.links.update)
@@ -155,12 +157,13 @@ class LabGuest:
         run = f"{host.machine.scratch}/{self.name}.{number}"
         tokens = host.prepare(placement) | {"run": run}
         host.machine.make_directory(run)
-        for ref in self.plan.images:
+        images = self.plan.images[host.name]
+        for ref in images:
             tokens[ref.token] = host.images_at(ref, str(self._images.directory(ref)))
         commands = placement.incoming if incoming else placement.start
         command = commands[self.accelerator]
         qemu = self._images.toolchain(command.qemu)
-        at = host.images_at(self.plan.images[0], str(qemu.root))
+        at = host.images_at(images[0], str(qemu.root))
         handoff = FilterHandoff(host, placement, self._facts.add, acts=self._filter_handoff)
 
         def on_event(event: QmpEvent) -> None:
@@ -191,6 +194,7 @@ class LabGuest:
         handoff.begin()
         vm.start(Deadline(_START_S))
         self.qemu_versions[host.name] = vm.version()
+        self.machine_types[host.name] = vm.machine_type()
         host.note("qemu-started", self.name)
         if not incoming:
             self._current = instance

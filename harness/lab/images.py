@@ -27,7 +27,9 @@ class LabImages:
 
     def prepare(self, plan: Plan) -> None:
         """Build everything that the plan refers to, disks of host VMs included."""
-        wanted = [ref for guest in plan.guests.values() for ref in guest.images]
+        wanted = [
+            ref for guest in plan.guests.values() for refs in guest.images.values() for ref in refs
+        ]
         for host in plan.hosts.values():
             wanted += host.boot_images
             wanted += [ImageRef("qemu", command.qemu) for command in host.boot.values()]

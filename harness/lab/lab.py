@@ -274,24 +274,26 @@ class Lab:
 
     def _accelerator(self, name: str) -> None:
         host = self.hosts[name]
-        refs = {ref for guest in self.plan.guests.values() for ref in guest.images}
-        for ref in sorted((r for r in refs if r.kind == "qemu"), key=lambda r: r.name):
+        refs = {guest.images[name][0] for guest in self.plan.guests.values()}
+        works = []
+        for ref in sorted(refs, key=lambda r: r.name):
             at = host.images_at(ref, str(self.images.directory(ref)))
             # Namespaces share this machine's processor: one trial answers for all of them.
             place = LAB if host.plan.kind == "netns" else name
-            chosen = self._try(place, host.machine, ref.name, at)
-            host.accelerator = "kvm" if chosen == "kvm" else "tcg"
+            works.append(self._try(place, host.machine, ref.name, at))
+        host.accelerator = "kvm" if all(one == "kvm" for one in works) else "tcg"
 
     def _try(self, place: str, machine: Machine, qemu: str, at: str | None = None) -> str:
         """The accelerator that works at ``place`` (tried once), for the QEMU of a recipe."""
+        which = f"{place} {qemu}"  # another QEMU may make another use of the same /dev/kvm
         with self._trial_lock:
-            lock = self._trial_locks.setdefault(place, threading.Lock())
+            lock = self._trial_locks.setdefault(which, threading.Lock())
         with lock:
-            known = self._trials.get(place)
+            known = self._trials.get(which)
             if known is None:
                 trials = self._trials_at(place, machine, qemu, at)
                 evidence = "; ".join(f"{t.accelerator}: {t.evidence}" for t in trials)
-                known = self._trials[place] = (trials[-1].accelerator, evidence)
+                known = self._trials[which] = (trials[-1].accelerator, evidence)
         self.facts.add(
             Accelerator(
                 t_ns=now_ns(),

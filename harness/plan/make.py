@@ -12,6 +12,7 @@ from harness.plan.model import (
     BridgePlan,
     GuestPlan,
     HostPlan,
+    ImageRef,
     LinkPlan,
     NamespacePlan,
     NetworkPlan,
@@ -52,10 +53,6 @@ class _Planner:
         self.management = next((n for n, net in topology.networks.items() if net.management), None)
         self.addresses = self._management_addresses()
         self.vf_index = vf_indices(topology)
-        # Every host carries what any guest needs: any guest may migrate there.
-        self.carried = tuple(
-            dict.fromkeys(ref for guest in topology.guests.values() for ref in guest_images(guest))
-        )
 
     def plan(self) -> Plan:
         networks = tuple(self._network(name) for name in self.topology.networks)
@@ -73,6 +70,11 @@ class _Planner:
             filter_handoff=self.topology.filter_handoff is FilterHandoff.AUTO,
             steps=tuple(_steps(self.topology)),
         )
+
+    def _carried(self, host: str) -> tuple[ImageRef, ...]:
+        """What every guest needs on ``host``: any of them may migrate there."""
+        guests = self.topology.guests.values()
+        return tuple(dict.fromkeys(ref for guest in guests for ref in guest_images(guest, host)))
 
     def _mac(self, *parts: str) -> str:
         mac = derived_mac(self.taken_macs, *parts)
@@ -147,9 +149,10 @@ class _Planner:
                 )
             )
         boot = {}
+        carried = () if host.kind is HostKind.NETNS else self._carried(name)
         if host.kind is HostKind.VM:
             boot = {
-                accelerator: host_command(name, host, links, self.carried, accelerator=accelerator)
+                accelerator: host_command(name, host, links, carried, accelerator=accelerator)
                 for accelerator in _choices(host.accelerator)
             }
         address = self.addresses.get(name, "").partition("/")[0] or None
@@ -166,7 +169,7 @@ class _Planner:
             accelerator=host.accelerator,
             boot=boot,
             boot_images=host_images(host) if boot else (),
-            carried=() if host.kind is HostKind.NETNS else self.carried,
+            carried=carried,
             ssh=host.ssh,
             management_address=address,
         )
@@ -197,7 +200,7 @@ class _Planner:
             pairs=pairs,
             placements={host: self._place(name, guest, macs, host) for host in self.topology.hosts},
             accelerator=guest.accelerator,
-            images=guest_images(guest),
+            images={host: guest_images(guest, host) for host in self.topology.hosts},
         )
 
     def _place(self, name: str, guest: Guest, macs: Mapping[str, str], host: str) -> Placement:
@@ -226,7 +229,7 @@ class _Planner:
         start, incoming = (
             {
                 accelerator: guest_command(
-                    name, guest, macs, taps, vfs, accelerator=accelerator, incoming=waits
+                    name, guest, host, macs, taps, vfs, accelerator=accelerator, incoming=waits
                 )
                 for accelerator in _choices(guest.accelerator)
             }

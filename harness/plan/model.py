@@ -197,8 +197,8 @@ class GuestPlan:
     pairs: tuple[PairPlan, ...]
     placements: Mapping[str, Placement]
     accelerator: Accelerator
-    images: tuple[ImageRef, ...]
-    """The QEMU, kernel and initramfs that every host of the guest has to have."""
+    images: Mapping[str, tuple[ImageRef, ImageRef, ImageRef]]
+    """Host -> the QEMU, kernel and initramfs that it has to have for the guest."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ CHANNELS = {
 """Guest channels: socket name in ``@run@`` -> virtio-serial port name in the guest."""
 
 
-def guest_images(guest: Guest) -> tuple[ImageRef, ImageRef, ImageRef]:
-    """QEMU, kernel and initramfs of a guest."""
+def guest_images(guest: Guest, host: str) -> tuple[ImageRef, ImageRef, ImageRef]:
+    """QEMU, kernel and initramfs of a guest on ``host``."""
     return (
-        ImageRef("qemu", guest.qemu),
+        ImageRef("qemu", guest.qemu_on(host)),
         ImageRef("kernel", guest.kernel),
         ImageRef("guest", guest.image, guest.kernel),
     )
@@ -60,6 +60,7 @@ def _control() -> list[str]:
 def guest_command(
     name: str,
     guest: Guest,
+    host: str,
     macs: Mapping[str, str],
     taps: Sequence[TapPlan],
     vfs: Sequence[VfPlan],
@@ -67,13 +68,13 @@ def guest_command(
     accelerator: str,
     incoming: bool,
 ) -> Command:
-    """The command of ``guest`` on a host that has ``taps`` and ``vfs`` ready."""
+    """The command of ``guest`` on ``host``, which has ``taps`` and ``vfs`` ready."""
     # A migration needs the same CPU on both sides: `host` only where KVM makes it exact.
     cpu = guest.cpu or ("host" if accelerator == "kvm" else "qemu64")
     args = ["-name", name]
     args += _machine(guest.machine, accelerator, cpu, guest.cpus, guest.memory)
     args += _control()
-    kernel, initramfs = guest_images(guest)[1:]
+    kernel, initramfs = guest_images(guest, host)[1:]
     args += ["-kernel", f"@{kernel.token}@/vmlinux"]
     args += ["-initrd", f"@{initramfs.token}@/initramfs"]
     args += ["-append", " ".join(_guest_kernel_args(name, guest, macs))]
@@ -87,7 +88,7 @@ def guest_command(
         args += _guest_nic(nic_id, nic, macs[nic_id], tap_of.get(nic_id))
     if incoming:
         args += ["-incoming", "defer"]
-    return Command(guest.qemu, tuple(args))
+    return Command(guest.qemu_on(host), tuple(args))
 
 
 def _guest_kernel_args(name: str, guest: Guest, macs: Mapping[str, str]) -> list[str]:

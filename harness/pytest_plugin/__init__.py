@@ -6,6 +6,9 @@
   did not hold, or cannot be told, a *failure*.
 * ``@pytest.mark.topology("topologies/flat-pair.yaml")`` and the fixture ``lab`` give a
   Python test a lab that is up (``harness.pytest_plugin.lab.LabUnderTest``).
+* ``--qemu``, ``--guest-kernel``, ``--host-kernel``, ``--machine`` and ``--accelerator`` choose
+  in the place of what the topologies say, for cases and Python tests; with ``--matrix FILE``
+  each case is a test for every cell: ``migrate.yaml::flat[qemu-11+kernel-7]``.
 * Tests are marked ``nested`` where the topology has hosts to boot, ``lab`` otherwise.
 * With pytest-xdist, ``-n 2 --dist loadgroup`` keeps nested labs one after the other (each
   wants the whole machine); names and directories never collide, whatever the ``--dist``.
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.lab import LabUnderTest
 
 _CASES = "testcases"
+_CHOOSING = ("qemu", "guest_kernel", "host_kernel", "machine", "accelerator", "matrix")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +62,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="only this one of each case's topologies; may be given again",
     )
+    group.addoption(
+        "--qemu",
+        action="append",
+        default=[],
+        metavar="[HOST=]REF",
+        help="the QEMU that runs guests (on that host only)",
+    )
+    group.addoption("--guest-kernel", metavar="REF", help="the kernel of every guest")
+    group.addoption("--host-kernel", metavar="REF", help="the kernel of every host VM")
+    group.addoption("--machine", metavar="TYPE", help="the machine type of every guest")
+    group.addoption("--accelerator", choices=["kvm", "tcg"], help="the accelerator of every guest")
+    group.addoption(
+        "--matrix", type=Path, metavar="FILE", help="run each case in every cell of this matrix"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,8 +86,20 @@ def pytest_configure(config: pytest.Config) -> None:
         "xdist_group(name): tests that one worker runs, one after the other",
     ):
         config.addinivalue_line("markers", marker)
+    if any(config.getoption(name) for name in _CHOOSING):
+        from harness.pytest_plugin.choosing import read_options
+
+        read_options(config)
     if config.getoption("lab_keep") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--lab-keep waits for Enter, which workers (-n) never see")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    if not any(config.getoption(name) for name in _CHOOSING):
+        return []
+    from harness.pytest_plugin.choosing import header
+
+    return header(config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -1,4 +1,5 @@
-"""Cases as tests: a YAML file is collected, each of its topologies is an item.
+"""Cases as tests: a YAML file is collected, each of its topologies is an item (with
+``--matrix``: in every cell).
 
 The run is the item's set-up and the verdict its call, so that pytest tells the two apart: a
 lab that broke is an error, what the run shows of the guest is a pass or a failure.
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.case import BoundCase, Scalar, bind, load_case, parse_settings
+from harness.case import BoundCase, Case, Scalar, bind, load_case, parse_settings
 from harness.errors import EXIT_CANNOT_TELL, HarnessError, InputError, RecordError
 from harness.images import Store
 from harness.lab import Lab, Progress
+from harness.matrix import Known, bind_cells, known_failure
+from harness.pytest_plugin.choosing import choices_of, matrix_of
 from harness.pytest_plugin.keeping import hold
 from harness.pytest_plugin.places import marks_for, name_for, run_dir_for, told
 from harness.record import RunDir
@@ -36,16 +39,37 @@ class CaseFile(pytest.File):
             case = load_case(self.path, shown_as=_shown(self.path, self.config))
             wanted = self.config.getoption("case_variant")
             variants = [name for name in case.variants if not wanted or name in wanted]
-            every = [bind(case, variant, settings=settings) for variant in variants]
+            runs = self._runs(case, variants, settings)
         except InputError as error:
             raise self.CollectError(str(error)) from None
-        for bound in every:
+        for name, bound, known, excluded in runs:
             item: CaseItem = CaseItem.from_parent(
-                self, name=bound.variant, bound=bound, settings=settings
+                self, name=name, bound=bound, settings=settings, known=known
             )
             for mark in marks_for(bound.topology):
                 item.add_marker(mark)
+            if excluded:
+                item.add_marker(pytest.mark.skip(reason=f"excluded: {excluded}"))
             yield item
+
+    def _runs(
+        self, case: Case, variants: list[str], settings: Mapping[str, Scalar]
+    ) -> list[tuple[str, BoundCase, Known | None, str]]:
+        """Name, case, what is known of the cell, and why it is not run."""
+        choices, matrix = choices_of(self.config), matrix_of(self.config)
+        if matrix is None or not variants:
+            every = [bind(case, one, settings=settings, choices=choices) for one in variants]
+            return [(bound.variant, bound, None, "") for bound in every]
+        runs: list[tuple[str, BoundCase, Known | None, str]] = [
+            (one.id, one.bound, matrix.known_of(one.cell), "")
+            for one in bind_cells(case, matrix, variants, settings, choices)
+        ]
+        for one in matrix.excluded:
+            on = [name for name in variants if one.cell.variant in (None, name)]
+            # The cell itself need not fit the topology: that may be why it is excluded.
+            plain = [bind(case, variant, settings=settings) for variant in on]
+            runs += [(f"{b.variant}[{one.cell.id}]", b, None, one.reason) for b in plain]
+        return runs
 
 
 def _shown(path: Path, config: pytest.Config) -> str:
@@ -63,8 +87,10 @@ class CaseItem(pytest.Item):
         parent: pytest.Collector,
         bound: BoundCase,
         settings: Mapping[str, Scalar],
+        known: Known | None = None,
     ) -> None:
         super().__init__(name, parent)
+        self._known = known
         self.bound = bound
         self._settings = dict(settings)
         self._run_dir: RunDir | None = None
@@ -120,6 +146,13 @@ class CaseItem(pytest.Item):
             pytest.fail(told(error, self._run_dir), pytrace=False)
         write_reports(self._run_dir, result)
         self.add_report_section("call", "report", render(result, self._run_dir.path))
+        if self._known is not None and result.outcome is not Outcome.CANNOT_TELL:
+            different = known_failure(result, self._known)
+            if not different:
+                pytest.xfail(f"known: {self._known.reason}")
+            pytest.fail(
+                f"{self.name}: {different}\nrun directory: {self._run_dir.path}", pytrace=False
+            )
         if result.outcome is not Outcome.PASSED:
             word, _, why = reasons(result).partition(":")
             pytest.fail(

@@ -36,6 +36,7 @@ from harness.observe import FactLog, LinkState
 from harness.plan import make_plan
 from harness.plan.render import as_json
 from harness.probe import host_of
+from harness.pytest_plugin.choosing import choices_of
 from harness.pytest_plugin.keeping import hold
 from harness.pytest_plugin.places import marks_for, name_for, run_dir_for, told
 from harness.reach.machine import Completed
@@ -44,7 +45,7 @@ from harness.report.streams import measured
 from harness.scenario import Verbs, settle
 from harness.scenario.service import LabService
 from harness.scenario.streams import Traffic
-from harness.topology import load
+from harness.topology import choose, load
 from harness.verdict import Pair
 from harness.verdict.links import PairView, view
 from harness.verdict.streams import doubt_about
@@ -197,7 +198,7 @@ def lab_of_test(
                     hint='mark the test: @pytest.mark.topology("topologies/flat-pair.yaml")',
                 )
             path = _topology_path(request.config, marker)
-            plan = make_plan(load(path))
+            plan = make_plan(choose(load(path), choices_of(request.config), str(path)))
             run_dir = run_dir_for(request.config, request.node.name, temporary.mktemp)
             run_dir.write(RunDir.PLAN, as_json(plan))
             run_dir.write(RunDir.TOPOLOGY, path.read_bytes())

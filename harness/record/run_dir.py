@@ -57,6 +57,11 @@ class RunInfo(_File):
     settings: dict[str, StrictBool | StrictInt | StrictFloat | str] = Field(
         default_factory=dict, description="parameters from the command line"
     )
+    choices: dict[str, str | dict[str, str]] = Field(
+        default_factory=dict,
+        description="QEMU, kernels, machine type and accelerator that were chosen in the place "
+        "of what topology.yaml says, by the names of their options",
+    )
     started: str = Field(description="date and time in UTC, ISO 8601")
 
 
@@ -66,6 +71,8 @@ class QemuVersion(_File):
     guest: str
     host: str
     version: str
+    machine: str = Field("", description="the machine type that QEMU says it is")
+    image: str = Field("", description="its entry in `images`")
 
 
 class Versions(_File):
@@ -75,6 +82,9 @@ class Versions(_File):
     qemu: tuple[QemuVersion, ...] = ()
     host_qemu: dict[str, str] = Field(
         default_factory=dict, description="host of kind vm -> the QEMU that runs it"
+    )
+    host_machine: dict[str, str] = Field(
+        default_factory=dict, description="host of kind vm -> the machine type it says it is"
     )
     kernels: dict[str, str] = Field(default_factory=dict, description="machine -> uname -r")
     images: dict[str, str] = Field(

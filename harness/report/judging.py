@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from harness.case import BoundCase, bind, load_case
-from harness.errors import ProblemsError, RecordError
+from harness.errors import InputError, RecordError
 from harness.plan import make_plan
 from harness.record import RunDir, RunInfo, Versions
 from harness.report.seen import read_seen_at
 from harness.report.streams import measured
 from harness.report.tcp import measured_tcp
+from harness.topology import Choices
 from harness.verdict import Evidence, Pair, Verdict, judge
 
 
@@ -62,8 +65,9 @@ def bound_again(run_dir: RunDir, info: RunInfo) -> BoundCase:
             info.variant,
             topology_path=run_dir.file(RunDir.TOPOLOGY),
             settings=info.settings,
+            choices=Choices.model_validate(info.choices),
         )
-    except ProblemsError as error:
+    except (InputError, ValidationError) as error:
         raise RecordError(
             f"{run_dir.path}: the case or topology of the run cannot be read back",
             hint="the files were edited, or written by another version",

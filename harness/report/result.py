@@ -144,6 +144,9 @@ class Result(_Part):
     topology_file: str
     variant: str
     parameters: dict[str, bool | int | float | str]
+    choices: dict[str, str | dict[str, str]] = Field(
+        description="what was chosen in the place of what the topology says, by option"
+    )
     started: str
     outcome: Outcome
     exit_code: int
@@ -177,6 +180,7 @@ def result_of(run: JudgedRun) -> Result:
         topology_file=run.info.topology_file,
         variant=run.info.variant,
         parameters=dict(bound.parameters),
+        choices=bound.choices.given(),
         started=run.info.started,
         outcome=run.verdict.outcome,
         exit_code=run.verdict.exit_code,

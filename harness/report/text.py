@@ -14,6 +14,7 @@ from harness.report.probe_load import probe_load_lines
 from harness.report.result import LinkResult, PairResult, Result, StreamResult
 from harness.report.table import UNKNOWN, table
 from harness.report.tcp_result import tcp_table
+from harness.topology import Choices
 from harness.verdict import Outcome
 
 _WORD = {
@@ -67,8 +68,15 @@ def _head(result: Result) -> list[str]:
     if result.parameters:
         values = ", ".join(f"{name}={value}" for name, value in result.parameters.items())
         lines.append(f"  parameters {values}")
+    if result.choices:
+        lines.append(f"  chosen {_chosen(result)}")
     lines.append(f"  {told}")
     return lines
+
+
+def _chosen(result: Result) -> str:
+    """What was chosen in the place of what the topology says, as on the command line."""
+    return " ".join(Choices.model_validate(result.choices).options())
 
 
 def _findings(result: Result) -> list[str]:
@@ -217,8 +225,15 @@ def _software(result: Result) -> list[str]:
     )
     lines += told_once
     versions = result.versions
-    lines += [f"  {one.guest} on {one.host}: QEMU {one.version}" for one in versions.qemu]
-    lines += [f"  {host}: runs on QEMU {told}" for host, told in versions.host_qemu.items()]
+    for one in versions.qemu:
+        machine = f", machine type {one.machine}" if one.machine else ""
+        image = f" (image {one.image})" if one.image else ""
+        lines.append(f"  {one.guest} on {one.host}: QEMU {one.version}{machine}{image}")
+    for host, told in versions.host_qemu.items():
+        machine = versions.host_machine.get(host, "")
+        lines.append(
+            f"  {host}: runs on QEMU {told}" + (f", machine type {machine}" if machine else "")
+        )
     lines += [f"  {machine}: kernel {told}" for machine, told in versions.kernels.items()]
     lines += [f"  image {image}: {told}" for image, told in versions.images.items()]
     lines.append(f"  harness {versions.harness}")

@@ -55,6 +55,7 @@ def begin_record(
             topology_file=bound.topology_path.name,
             variant=bound.variant,
             settings=settings,
+            choices=bound.choices.given(),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     )
@@ -175,29 +176,31 @@ def _settle_pair(lab: Lab, guest: LabGuest, pair: PairPlan) -> None:
 
 def versions_of(lab: Lab) -> Versions:
     """Which software takes part. QEMU's versions are what each QEMU says of itself."""
-    qemu = {
-        (guest.name, host): version
-        for guest in lab.guests.values()
-        for host, version in guest.qemu_versions.items()
-    }
     kernels = {host.name: host.machine.terms.kernel for host in lab.hosts.values()}
     for guest in lab.guests.values():
-        for ref in guest.plan.images:
-            made = lab.images.get(ref)
-            if isinstance(made, Kernel):
-                kernels[guest.name] = made.release
+        made = lab.images.get(guest.plan.images[guest.plan.home][1])
+        if isinstance(made, Kernel):
+            kernels[guest.name] = made.release
     kernels["(this machine)"] = os.uname().release
     return Versions(
         harness=harness.__version__,
         qemu=tuple(
-            QemuVersion(guest=guest, host=host, version=version)
-            for (guest, host), version in qemu.items()
+            QemuVersion(
+                guest=guest.name,
+                host=host,
+                version=version,
+                machine=guest.machine_types.get(host, ""),
+                image=guest.plan.images[host][0].token,
+            )
+            for guest in lab.guests.values()
+            for host, version in guest.qemu_versions.items()
         ),
         host_qemu={
             name: lab.images.toolchain(next(iter(host.plan.boot.values())).qemu).version
             for name, host in lab.hosts.items()
             if host.plan.boot
         },
+        host_machine={name: vm.machine_type() for name, vm in lab.host_vms.items()},
         kernels=kernels,
         images=lab.images.versions(),
     )

@@ -452,13 +452,21 @@ class Guest(Part):
     kernel_args: tuple[str, ...] = Field((), description="added to the kernel's command line")
     image: str = Field("guest", description="recipe of the guest's initramfs")
     kernel: str = Field("kernel", description="recipe of the guest's kernel")
-    qemu: str = Field("qemu", description="recipe of the QEMU that runs this guest")
+    qemu: str | dict[Name, str] = Field(
+        "qemu",
+        description="recipe of the QEMU that runs this guest; a mapping of every host to the "
+        "recipe there, for a migration between versions",
+    )
     root_ports: dict[Name, RootPort] = Field(
         default_factory=dict, description="root ports to name; the key is the device id"
     )
     nics: dict[Name, GuestNic] = Field(
         default_factory=dict, description="its NICs; the key is the device id in QMP events"
     )
+
+    def qemu_on(self, host: str) -> str:
+        """The recipe of the QEMU that runs this guest on ``host``."""
+        return self.qemu if isinstance(self.qemu, str) else self.qemu[host]
 
 
 class FilterHandoff(StrEnum):

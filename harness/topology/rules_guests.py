@@ -5,14 +5,16 @@ Failover pairs have rules of their own (``rules_failover``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from harness.document import Path, suggestion
+from harness.document import Path, one_of, suggestion
 from harness.topology.finding import Finding, unknown
 from harness.topology.model import Guest, GuestNic, GuestNicModel, Host, HostKind, Topology
 from harness.topology.rules_hosts import is_pcie
 from harness.topology.vfs import parse_vf, vf_indices
 
+_VERSIONED = re.compile(r"-[0-9]+\.[0-9]+$")
 _VIRTIO_ONLY = ("mtu", "vhost", "queues")
 
 
@@ -43,6 +45,40 @@ def _machine(topology: Topology) -> Iterator[Finding]:
                 f"'{guest.machine}' has no PCIe root ports, and each NIC sits on one; "
                 "wanted 'q35' or a version of it, as in 'pc-q35-9.2'",
                 "QEMU: failover primary device must be on PCIExpress bus",
+            )
+
+
+def _qemu(topology: Topology) -> Iterator[Finding]:
+    """Where the hosts have different QEMUs, each is named, and so is the machine type."""
+    for name, guest in topology.guests.items():
+        if isinstance(guest.qemu, str):
+            continue
+        path: Path = ("guests", name, "qemu")
+        for host in guest.qemu:
+            if host not in topology.hosts:
+                yield unknown(
+                    (*path, host),
+                    f"'{host}' is not a host of this topology",
+                    host,
+                    topology.hosts,
+                    ("hosts",),
+                )
+        missing = [host for host in topology.hosts if host not in guest.qemu]
+        if missing:
+            yield Finding(
+                path,
+                f"names no QEMU for host {one_of(missing)}",
+                "give one to every host; the guest may migrate there",
+                relies_on=(("hosts",),),
+                at_key=True,
+            )
+        if len(set(guest.qemu.values())) > 1 and not _VERSIONED.search(guest.machine):
+            yield Finding(
+                ("guests", name, "machine"),
+                f"'{guest.machine}' is another machine to each QEMU, and guest '{name}' has "
+                "several of them",
+                "name a version that all of them know, as in 'pc-q35-9.2'",
+                relies_on=(path,),
             )
 
 
@@ -229,6 +265,7 @@ def _vf_shared(topology: Topology) -> Iterator[Finding]:
 RULES = (
     _host,
     _machine,
+    _qemu,
     _bridge,
     _virtio_keys,
     _root_ports,

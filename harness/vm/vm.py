@@ -168,6 +168,13 @@ class Vm:
         numbers = answer["qemu"]
         return f"{numbers['major']}.{numbers['minor']}.{numbers['micro']}"
 
+    def machine_type(self) -> str:
+        """The machine that QEMU is, e.g. ``pc-q35-10.0`` where ``q35`` was asked for."""
+        answer = self.execute("qom-get", {"path": "/machine", "property": "type"})
+        if not isinstance(answer, str):
+            raise VmError(f"{self.title}: the type of /machine is {answer!r}")
+        return answer.removesuffix("-machine")
+
     def refresh(self) -> RunState:
         """Ask QEMU for its run state."""
         while True:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
@@ -42,6 +43,24 @@ def test_ctrl_c_and_expected_errors_have_codes_of_their_own(
 ) -> None:
     assert ending(monkeypatch, KeyboardInterrupt()) == 130
     assert ending(monkeypatch, LabError("alpha: gone")) == 3
+
+
+def test_a_second_sigterm_does_not_disturb_the_way_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    down: list[str] = []
+
+    def command(_options: object) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            down.append("the lab")
+        return 0
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(command=command)
+    monkeypatch.setattr(harness.cli, "make_parser", lambda _doc: parser)
+    assert harness.cli.main([]) == 130
+    assert down == ["the lab"]
 
 
 def test_a_reader_that_went_away_ends_the_command_quietly() -> None:

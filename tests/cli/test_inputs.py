@@ -132,7 +132,7 @@ def test_a_plan_is_the_same_every_time_and_touches_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("of", [[], ["topology"], ["case"], ["result"]])
+@pytest.mark.parametrize("of", [[], ["topology"], ["case"], ["matrix"], ["result"]])
 def test_a_schema_is_json(harness: Said, of: list[str]) -> None:
     code, out, err = harness("schema", *of)
     schema = json.loads(out)

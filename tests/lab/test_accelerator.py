@@ -69,6 +69,16 @@ def test_a_boot_is_asked_once(tmp_path: Path) -> None:
     assert len(asked) == 1
     remembered(tmp_path, "qemu 2", find_out)
     assert len(asked) == 2
+    # A matrix goes from one QEMU to the next and back: none of them is forgotten.
+    remembered(tmp_path, "qemu 1", find_out)
+    assert len(asked) == 2
+
+
+def test_what_an_earlier_boot_has_found_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "0123456789abcdef-0123456789abcdef.json").write_text("[]", encoding="utf-8")
+    remembered(tmp_path, "qemu", lambda: WORKS)
+    (file,) = tmp_path.glob("*.json")
+    assert not file.name.startswith("0123456789abcdef")
 
 
 def test_a_damaged_memory_is_no_memory(tmp_path: Path) -> None:
