@@ -2,7 +2,7 @@
 ``python -m harness.traffic.tcp``.
 
 The order comes on stdin (``programs.TcpOrder``); a line there, or its end, stops it. The sender
-writes what is due every hundredth of a second, and what it could not write within a tenth it
+writes what is due every 10 to 30 ms, and what it could not write within a tenth it
 does not make up for. The sink takes one connection, checks each octet and dates each receipt.
 
 Neighbours: ``tcpclient`` starts it; ``tcprecord`` says what is sent and kept; labprobe does the
@@ -35,6 +35,8 @@ from harness.traffic.tcprecord import STALL_NS, RowKind, TcpRow, TcpTotals, ramp
 
 _SECOND = 1_000_000_000
 _TICK_S = 0.01
+_LONGEST_TICK_S = 0.03
+_SEGMENT = 1448
 _CATCH_UP_NS = 100_000_000
 _CHUNK = 1 << 16
 _AHEAD_RATE = 1_250_000
@@ -166,6 +168,9 @@ def _accept(link: socket.socket, stop: StopSignal) -> socket.socket | None:
 def _send(order: TcpOrder, link: socket.socket, account: _Account, stop: StopSignal) -> None:
     if not _connect(order, link, account, stop):
         return
+    # At low rates fewer segments: each costs a guest that receives it, however small. Still well
+    # below what counts as a stall.
+    tick = min(_LONGEST_TICK_S, max(_TICK_S, _SEGMENT / order.rate))
     start, blocked = time.monotonic_ns(), 0
     while not stop and (not order.octets or account.totals.octets < order.octets):
         done, now = account.totals.octets, time.monotonic_ns()
@@ -178,7 +183,7 @@ def _send(order: TcpOrder, link: socket.socket, account: _Account, stop: StopSig
         if order.octets:
             due = min(due, order.octets - done)
         if due <= 0:
-            stop.wait(_TICK_S)
+            stop.wait(tick)
             account.progress(link)
             continue
         try:
@@ -196,7 +201,7 @@ def _send(order: TcpOrder, link: socket.socket, account: _Account, stop: StopSig
         blocked = 0
         account.progress(link)
         if sent == due:
-            stop.wait(_TICK_S)
+            stop.wait(tick)
     account.pause(blocked, time.monotonic_ns(), "silence")
     _finish(link, account)
 
