@@ -52,7 +52,8 @@ class Toolchain:
 class Kernel:
     """A kernel: ``vmlinux`` (ELF, starts fastest in QEMU), ``vmlinuz``, and its modules.
 
-    ``modules`` is ``lib/modules/RELEASE`` as the package ships it, with modules.dep.
+    ``vmlinux`` is the bzImage of a kernel without CONFIG_PVH, whose ELF QEMU cannot start.
+    ``modules`` is ``lib/modules/RELEASE`` as its makers have it, with modules.dep.
     """
 
     name: str

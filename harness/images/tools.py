@@ -19,14 +19,20 @@ Progress = Callable[[str], None]
 
 # Debian and Ubuntu names of the packages that hold the programs.
 _PACKAGES = {
+    "apt-cache": "apt",
     "apt-get": "apt",
+    "chroot": "coreutils",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
     "gcc": "gcc libc6-dev",
     "mkfs.erofs": "erofs-utils",
     "setpriv": "util-linux",
+    "strip": "binutils",
+    "unshare": "util-linux",
+    "xz": "xz-utils",
     "zstd": "zstd",
 }
+_FULL = ("No space left on device", "have enough free space")
 _SBIN = "/usr/sbin:/sbin"
 # A harness that is killed takes its apt or compiler with it: an apt that goes on alone would
 # keep the index locked.
@@ -83,7 +89,7 @@ def run(
     if done.returncode:
         evidence = _tail(done.stderr or done.stdout)
         hint = ""
-        if any("No space left on device" in line for line in evidence):
+        if any(words in line for line in evidence for words in _FULL):
             hint = "the disk is full: free some space, or set HARNESS_CACHE to a larger disk"
         raise ImageError(
             f"{what}: {program} ended with status {done.returncode}", hint=hint, evidence=evidence

@@ -100,7 +100,7 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(tmp_path: Path) -> No
     assert (cache.find(KEY), cache.entries()) == (None, ())
     entry = cache.obtain(KEY, Builder(), lines.append)
 
-    assert sorted(p.name for p in entry.path.iterdir()) == ["content", "manifest.json"]
+    assert sorted(p.name for p in entry.path.iterdir()) == ["content", "contents.json", "manifest.json"]
     assert any("interrupted build left" in line for line in lines)
 
 
@@ -133,7 +133,7 @@ def test_parallel_builders_build_once_and_the_waiting_one_says_so(tmp_path: Path
         return Builder()(into, report)
 
     def hear(line: str) -> None:
-        if "waiting for another process" in line:
+        if "waiting for process" in line:
             waiting.set()
 
     def obtain_second() -> None:
