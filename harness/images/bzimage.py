@@ -90,10 +90,13 @@ def extract_vmlinux(image: bytes, *, what: str) -> bytes:
 
 def starts_by_pvh(kernel: bytes) -> bool:
     """Whether the ELF ``kernel`` has the note that QEMU needs to start it (CONFIG_PVH)."""
-    (table,) = struct.unpack_from("<Q", kernel, 0x20)
-    size, count = struct.unpack_from("<HH", kernel, 0x36)
-    for n in range(count):
-        kind, offset, length = struct.unpack_from("<I4xQ16xQ", kernel, table + n * size)
-        if kind == _PT_NOTE and _PVH_NOTE in kernel[offset : offset + length]:
-            return True
+    try:
+        (table,) = struct.unpack_from("<Q", kernel, 0x20)
+        size, count = struct.unpack_from("<HH", kernel, 0x36)
+        for n in range(count):
+            kind, offset, length = struct.unpack_from("<I4xQ16xQ", kernel, table + n * size)
+            if kind == _PT_NOTE and _PVH_NOTE in kernel[offset : offset + length]:
+                return True
+    except struct.error:
+        return False
     return False

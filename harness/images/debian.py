@@ -28,7 +28,7 @@ from harness.errors import ImageError
 from harness.images.mirror import debian_mirrors, keyring, network_settings
 from harness.images.reporter import Reporter
 from harness.images.staging import merged_usr
-from harness.images.tools import run
+from harness.images.tools import is_disk_full, run
 
 _URI = re.compile(r"^'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})$")
 _MISSING = re.compile(r"E: Unable to locate package (\S+)")
@@ -222,6 +222,8 @@ class Suite:
                 try:
                     self._apt("--error-on=any", "update", timeout=300)
                 except ImageError as error:
+                    if is_disk_full(error.evidence):
+                        raise
                     failures += [f"{site}: {line}" for line in error.evidence[-4:]]
                 else:
                     self._updated, self._with_sources = True, sources

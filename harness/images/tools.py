@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import ImageError, MissingDependency
@@ -89,12 +89,17 @@ def run(
     if done.returncode:
         evidence = _tail(done.stderr or done.stdout)
         hint = ""
-        if any(words in line for line in evidence for words in _FULL):
+        if is_disk_full(evidence):
             hint = "the disk is full: free some space, or set HARNESS_CACHE to a larger disk"
         raise ImageError(
             f"{what}: {program} ended with status {done.returncode}", hint=hint, evidence=evidence
         )
     return done.stdout
+
+
+def is_disk_full(lines: Iterable[str]) -> bool:
+    """Whether a program's last words say that there is no room left."""
+    return any(words in line for line in lines for words in _FULL)
 
 
 def _find(program: str) -> str | None:
