@@ -20,7 +20,12 @@ def zstd(data: bytes) -> bytes:
 
 
 def bzimage(
-    payload: bytes, *, setup_sectors: int = 27, version: int = 0x20F, size: int | None = None
+    payload: bytes,
+    *,
+    setup_sectors: int = 27,
+    version: int = 0x20F,
+    size: int | None = None,
+    release: str = "",
 ) -> bytes:
     """A bzImage as the kernel's build makes it: the payload ends with its unpacked size."""
     payload += struct.pack("<I", len(KERNEL) if size is None else size)
@@ -29,6 +34,9 @@ def bzimage(
     image[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", image, 0x206, version)
     struct.pack_into("<II", image, 0x248, 100, len(payload))
+    if release:
+        struct.pack_into("<H", image, 0x20E, 0x400)
+        image[0x600 : 0x600 + len(release) + 5] = f"{release} (me)"[: len(release) + 5].encode()
     return bytes(image) + payload + b"\0" * 64
 
 
