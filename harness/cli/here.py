@@ -32,7 +32,9 @@ def _build(store: Store, args: argparse.Namespace) -> int:
 
 def _list(store: Store, args: argparse.Namespace) -> int:
     now = time.time()
-    print(f"{'KIND':<9} {'NAME':<16} {'DIGEST':<16} {'MiB':>5} {'AGE':>5} {'USED':>5}  VERSION, FROM")
+    print(
+        f"{'KIND':<9} {'NAME':<16} {'DIGEST':<16} {'MiB':>5} {'AGE':>5} {'USED':>5}  VERSION, FROM"
+    )
     total = 0
     for entry in _named(store, args.names):
         made = entry.manifest

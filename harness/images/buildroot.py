@@ -119,7 +119,9 @@ def build_root(
             packages={package.name: package.version for package in found},
         )
 
-    entry = cache.obtain(Key(KIND, suite_name, digest), build, progress)
+    entry = cache.obtain(
+        Key(KIND, suite_name, digest, f"packages of {suite_name}"), build, progress
+    )
     return BuildRoot(entry.path / "root", entry.manifest.made.packages)
 
 

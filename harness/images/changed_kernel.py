@@ -101,9 +101,7 @@ def _share(base: Kernel, into: Path) -> None:
     )
 
 
-def _put(
-    file: Path, module: str, tree: ModuleTree, base: Kernel, modules: Path, what: str
-) -> str:
+def _put(file: Path, module: str, tree: ModuleTree, base: Kernel, modules: Path, what: str) -> str:
     """Put a module file in the place of the base's; its name. InputError if it cannot fit."""
     content = module_content(file, what)
     told = modinfo(content, f"{what}: {file}")

@@ -22,8 +22,8 @@ from harness.images.reporter import Reporter
 from harness.images.tools import run
 
 BUILDER = "1"
-# Since Linux 7 the image package is empty, and these two hold what it held.
-_PARTS = ("binary", "modules")
+# Since Linux 7 the image package is empty, and these hold what it held.
+_PARTS = ("base", "binary", "modules")
 
 
 def build_kernel(

@@ -68,11 +68,12 @@ class ModuleTree:
     def order(self, wanted: Iterable[str]) -> tuple[Module, ...]:
         """``wanted`` and everything they need, in loading order; built-in ones left out.
 
-        ImageError names a module that this kernel does not have.
+        ``name?`` is wanted only of a kernel that has it. ImageError names a module that this
+        kernel does not have.
         """
         found: dict[str, Module] = {}
         for name in wanted:
-            self._visit(_plain(name), False, found, frozenset())
+            self._visit(_plain(name.removesuffix("?")), name.endswith("?"), found, frozenset())
         return tuple(found.values())
 
     def _visit(

@@ -62,9 +62,7 @@ def build_from_source(
     report: Reporter,
 ) -> Made:
     """Fill ``into``; the tree is its ``root``. ImageError with the compiler's last lines."""
-    patches = (
-        patch_files(located(recipe.patches, beside)) if recipe.patches is not None else ()
-    )
+    patches = patch_files(located(recipe.patches, beside)) if recipe.patches is not None else ()
     compiler = build_root(recipe.suite, NEEDS, cache, packages_dir, report.progress)
     suite = Suite(recipe.suite, packages_dir, report)
     what = f"toolchain {name}"

@@ -68,9 +68,7 @@ def resolve(reference: str, recipes: Path, *, beside: Path | None = None) -> Cho
         for file in files:
             if not file.is_file():
                 raise InputError(f"{reference}: there is no module file {file}")
-        recipe = ChangedKernelRecipe(
-            kind="kernel", base=base.text, replace=tuple(map(str, files))
-        )
+        recipe = ChangedKernelRecipe(kind="kernel", base=base.text, replace=tuple(map(str, files)))
         whole = "+".join([base.text, *map(str, files)])
         return Chosen(whole, f"{base.name}+{files[0].stem}", recipe, here, whole)
     if text.startswith(_PATH):
@@ -125,9 +123,7 @@ def _path(reference: str, place: Path) -> Chosen:
     )
 
 
-def _unknown(
-    reference: str, text: str, here: Path, recipes: Path, error: InputError
-) -> InputError:
+def _unknown(reference: str, text: str, here: Path, recipes: Path, error: InputError) -> InputError:
     if (here / text).exists():
         return InputError(
             f"there is no image recipe {reference!r}",

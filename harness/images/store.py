@@ -252,7 +252,7 @@ class Store:
                 facts={"holds": " ".join(artifact.digest for artifact in artifacts)},
             )
 
-        entry = self._cache.obtain(Key(_DISK, name, digest), build, progress)
+        entry = self._cache.obtain(Key(_DISK, name, digest, "images together"), build, progress)
         return entry.path / "disk.erofs"
 
     def tiny_guest(self, *, progress: Progress = quiet) -> Path:
@@ -260,7 +260,7 @@ class Store:
         source = self._recipes / trial.SOURCE
         digest = digest_of({"builder": trial.BUILDER, "source": source.read_text("utf-8")})
         entry = self._cache.obtain(
-            Key("trial", "accelerator", digest),
+            Key("trial", "accelerator", digest, trial.SOURCE),
             lambda into, report: trial.build_tiny_guest(source, into, report),
             progress,
         )

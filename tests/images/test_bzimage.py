@@ -40,7 +40,9 @@ def bzimage(
     return bytes(image) + payload + b"\0" * 64
 
 
-@pytest.mark.parametrize("compress", [lzma.compress, zstd, gzip.compress], ids=["xz", "zstd", "gzip"])
+@pytest.mark.parametrize(
+    "compress", [lzma.compress, zstd, gzip.compress], ids=["xz", "zstd", "gzip"]
+)
 @pytest.mark.parametrize("setup_sectors", [27, 0], ids=["27 sectors", "0 means 4"])
 def test_the_kernel_comes_out_as_it_went_in(compress, setup_sectors: int) -> None:  # type: ignore[no-untyped-def]
     image = bzimage(compress(KERNEL), setup_sectors=setup_sectors)

@@ -100,7 +100,11 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(tmp_path: Path) -> No
     assert (cache.find(KEY), cache.entries()) == (None, ())
     entry = cache.obtain(KEY, Builder(), lines.append)
 
-    assert sorted(p.name for p in entry.path.iterdir()) == ["content", "contents.json", "manifest.json"]
+    assert sorted(p.name for p in entry.path.iterdir()) == [
+        "content",
+        "contents.json",
+        "manifest.json",
+    ]
     assert any("interrupted build left" in line for line in lines)
 
 

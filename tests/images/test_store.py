@@ -11,8 +11,8 @@ import pytest
 from harness.errors import InputError
 from harness.images import GuestImage, Kernel, Store, Toolchain, load_recipe
 from harness.images import store as store_module
-from harness.images.recipe import GuestRecipe
 from harness.images.cache import Cache, Key, Made
+from harness.images.recipe import GuestRecipe
 from harness.images.store import artifact_digest, default_root
 
 GUEST = """\
