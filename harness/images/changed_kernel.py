@@ -157,8 +157,8 @@ def _build_module(
     )
     if outside:
         raise InputError(
-            f"{what}: a patch changes {', '.join(outside)}, and {module} is built from {directory}/ "
-            "alone",
+            f"{what}: a patch changes {', '.join(outside)}, and {module} is built from "
+            f"{directory}/ alone",
             hint="build the whole kernel yourself, and give its build tree: `path: BUILD TREE`",
         )
     suite_name = base_made.facts.get("suite")
