@@ -77,7 +77,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one = add("images", here.images, "build, list, verify or prune kernels, QEMUs, file systems")
     one.add_argument("action", choices=["build", "list", "verify", "gc", "remove"])
     one.add_argument("names", nargs="*", metavar="REFERENCE",
-                     help="recipe, recipe file or build tree; a digest of what is there")  # fmt: skip
+                     help="recipe, recipe file or build tree; or a digest")  # fmt: skip
     one.add_argument("--all", action="store_true", help="build every shipped recipe")
     one.add_argument("--kernel", default="kernel", metavar="REFERENCE",
                      help="build guest and host images for this kernel")  # fmt: skip
