@@ -99,4 +99,5 @@ def describe_kernel(entry: Entry) -> Kernel:
         vmlinux=entry.path / "vmlinux",
         vmlinuz=entry.path / "vmlinuz",
         modules=entry.path / "modules" / release,
+        detail=f"{made.facts['changed']} replaced" if "changed" in made.facts else "",
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -87,9 +87,8 @@ def of_kind(chosen: Chosen, wanted: Wanted) -> Chosen:
 
     A directory is a QEMU's where a toolchain is wanted and a kernel's where a kernel is.
     """
-    if isinstance(chosen.recipe, OwnToolchainRecipe) and wanted == "kernel" and _is_plain(chosen):
-        recipe = OwnKernelRecipe(kind="kernel", path=chosen.recipe.path)
-        return Chosen(chosen.text, chosen.name, recipe, chosen.beside, chosen.origin)
+    if chosen.text.startswith(_PATH):  # a directory, and no recipe file
+        return replace(chosen, recipe=_own(chosen.beside, wanted))
     if chosen.recipe.kind != wanted:
         raise InputError(
             f"image recipe {chosen.text!r} is of kind {chosen.recipe.kind} (found), "
@@ -98,9 +97,11 @@ def of_kind(chosen: Chosen, wanted: Wanted) -> Chosen:
     return chosen
 
 
-def _is_plain(chosen: Chosen) -> bool:
-    """A directory that was named, and no recipe file."""
-    return chosen.text.startswith(_PATH)
+def _own(place: Path, wanted: Wanted | None) -> Recipe:
+    """The recipe of a directory: what is wanted, or what it looks like."""
+    if wanted == "kernel" or (wanted is None and (place / "arch/x86").is_dir()):
+        return OwnKernelRecipe(kind="kernel", path=str(place))
+    return OwnToolchainRecipe(kind="toolchain", path=str(place))
 
 
 def _path(reference: str, place: Path) -> Chosen:
@@ -109,9 +110,9 @@ def _path(reference: str, place: Path) -> Chosen:
         name = _fit(place.stem, place)
         return Chosen(str(place), name, recipe, place.parent, str(place))
     if place.is_dir():
-        recipe = OwnToolchainRecipe(kind="toolchain", path=str(place))
         whole = f"{_PATH}{place}"
-        return Chosen(whole, _fit(f"{place.parent.name}-{place.name}", place), recipe, place, whole)
+        name = _fit(f"{place.parent.name}-{place.name}", place)
+        return Chosen(whole, name, _own(place, None), place, whole)
     if not place.exists():
         raise InputError(
             f"{reference}: there is no {place}",

@@ -292,7 +292,10 @@ class Store:
             recipe = self.resolve(name).recipe
             if isinstance(recipe, GuestRecipe | HostRecipe):
                 current |= {artifact_digest(recipe, self._recipes, (on,)) for on in kernels}
-            elif not isinstance(recipe, OwnToolchainRecipe | OwnKernelRecipe | ChangedKernelRecipe):
+            elif isinstance(recipe, OwnToolchainRecipe | OwnKernelRecipe | ChangedKernelRecipe):
+                # What it would give now takes reading it; what it gave stays until unused.
+                current |= {one.manifest.digest for one in entries if one.manifest.name == name}
+            else:
                 current.add(artifact_digest(recipe, self._recipes))
         return frozenset(current)
 

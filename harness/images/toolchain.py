@@ -142,4 +142,7 @@ def describe_toolchain(entry: Entry) -> Toolchain:
         programs=tuple(made.facts["programs"].split()),
         data=tuple(made.facts["data"].split()),
         devices=frozenset(made.facts["devices"].split()),
+        detail=", ".join(
+            text for text in (made.facts.get("says"), made.facts.get("patches")) if text
+        ),
     )

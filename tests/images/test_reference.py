@@ -66,6 +66,15 @@ def test_a_directory_is_a_kernel_where_a_kernel_is_wanted(store: Store, here: Pa
     assert chosen.recipe.path == f"{here}/build"
 
 
+def test_a_directory_is_what_it_looks_like_where_anything_is_wanted(
+    store: Store, here: Path
+) -> None:
+    (here / "linux/arch/x86/boot").mkdir(parents=True)
+
+    assert store.resolve("./build").recipe.kind == "toolchain"
+    assert store.resolve("./linux").recipe.kind == "kernel"
+
+
 def test_a_reference_in_a_file_is_relative_to_it(store: Store, here: Path) -> None:
     assert store.resolve("./build", beside=here.parent / "here").text == f"path:{here}/build"
 
