@@ -79,17 +79,21 @@ class BuildRoot:
         namespaces = ["--mount", "--pid", "--net", "--fork", "--kill-child"]
         if os.geteuid() != 0:
             namespaces = ["--user", "--map-root-user", *namespaces]
-        return run(
-            [
-                "unshare",
-                *namespaces,
-                *("sh", "-c", _ENTER, "enter", self.root, work),
-                # Standard output and error in one: a compiler's last words are on both.
-                *(f"exec 2>&1\n{script}", "sh", *arguments),
-            ],
-            what=what,
-            timeout=timeout,
-        )
+        argv = [
+            *("unshare", *namespaces, "sh", "-c", _ENTER, "enter", self.root, work),
+            # Standard output and error in one: a compiler's last words are on both.
+            *(f"exec 2>&1\n{script}", "sh", *arguments),
+        ]
+        try:
+            return run(argv, what=what, timeout=timeout)
+        except ImageError as error:
+            if any("unshare failed" in line for line in error.evidence):
+                raise ImageError(
+                    f"{what}: compiling needs namespaces of its own, which this machine refuses",
+                    hint="run it as root, or allow unprivileged user namespaces",
+                    evidence=error.evidence,
+                ) from error
+            raise
 
 
 def build_root(

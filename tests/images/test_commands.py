@@ -44,7 +44,9 @@ def test_list_tells_size_age_last_use_and_what_made_it(
 
     head, row, total = capsys.readouterr().out.splitlines()
     assert head.split() == ["KIND", "NAME", "DIGEST", "MiB", "AGE", "USED", "VERSION,", "FROM"]
-    assert re.fullmatch(r"toolchain qemu +abcdef12abcdef12 +3 +\ds +1d +10\.0\.13, recipe qemu", row)
+    assert re.fullmatch(
+        r"toolchain qemu +abcdef12abcdef12 +3 +\ds +1d +10\.0\.13, recipe qemu", row
+    )
     assert total.startswith("3 MiB in ")
 
 
