@@ -79,7 +79,7 @@ class BuildRoot:
         namespaces = ["--mount", "--pid", "--net", "--fork", "--kill-child"]
         if os.geteuid() != 0:
             namespaces = ["--user", "--map-root-user", *namespaces]
-        argv = [
+        argv: list[str | Path] = [
             *("unshare", *namespaces, "sh", "-c", _ENTER, "enter", self.root, work),
             # Standard output and error in one: a compiler's last words are on both.
             *(f"exec 2>&1\n{script}", "sh", *arguments),

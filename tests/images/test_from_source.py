@@ -20,7 +20,7 @@ ALWAYS_STANDBY = """\
 +++ b/drivers/net/net_failover.c
 @@ -101,7 +101,7 @@
  \tstruct net_device *xmit_dev;
- 
+
  \t/* Try xmit via primary netdev followed by standby netdev */
 -\txmit_dev = rcu_dereference_bh(nfo_info->primary_dev);
 +\txmit_dev = NULL;
