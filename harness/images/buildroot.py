@@ -80,7 +80,9 @@ class BuildRoot:
         if os.geteuid() != 0:
             namespaces = ["--user", "--map-root-user", *namespaces]
         argv: list[str | Path] = [
-            *("unshare", *namespaces, "sh", "-c", _ENTER, "enter", self.root, work),
+            "unshare",
+            *namespaces,
+            *("sh", "-c", _ENTER, "enter", str(self.root), str(work)),
             # Standard output and error in one: a compiler's last words are on both.
             *(f"exec 2>&1\n{script}", "sh", *arguments),
         ]
