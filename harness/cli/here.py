@@ -52,7 +52,9 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
     for entry in _named(store, args.names):
         what = f"{entry.manifest.kind} {entry.manifest.name} {entry.manifest.digest[:16]}"
         damage = store.damage(entry)
-        print(f"{what}: {'damaged' if damage else 'ok'}", flush=True)
+        # Things of an earlier harness have no list of their contents.
+        fine = "ok" if entry.manifest.contents else "ok as far as sizes tell"
+        print(f"{what}: {'damaged' if damage else fine}", flush=True)
         for line in damage[:8]:
             print(f"    {line}")
         if damage:

@@ -116,13 +116,19 @@ class Cache:
         self.root = root
 
     def find(self, key: Key) -> Entry | None:
-        """The finished thing, or None: not built, or damaged as far as sizes tell."""
-        path = self.root / key.kind / key.directory
-        manifest = _read_manifest(path)
-        if manifest is None or manifest.digest != key.digest:
-            return None
-        entry = Entry(path, manifest)
-        return None if any(_glance(entry)) else entry
+        """The finished thing, or None: not built, or damaged as far as sizes tell.
+
+        The same thing under another name will do: what it is made from is the same.
+        """
+        there = self.root / key.kind
+        named = there / key.directory
+        for path in [named, *sorted(there.glob(f"{key.digest[:_DIGITS]}-*"))]:
+            manifest = _read_manifest(path)
+            if manifest is not None and manifest.digest == key.digest:
+                entry = Entry(path, manifest)
+                if not any(_glance(entry)):
+                    return entry
+        return None
 
     def damage(self, entry: Entry) -> tuple[str, ...]:
         """What of a finished thing is not as it was when it was finished; reads everything."""

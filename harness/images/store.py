@@ -103,7 +103,7 @@ def artifact_digest(
             **{f"file {path}": data for path, data in source_contents(directory, recipe).items()},
             **{f"takes {path}": digest for path, digest in (contents or {}).items()},
             # The version, too: a kernel that was built again may be a newer one.
-            **{f"needs {each.name}": f"{each.digest} {each.version}" for each in needs},
+            **{f"needs {n}": f"{one.digest} {one.version}" for n, one in enumerate(needs)},
         }
     )
 

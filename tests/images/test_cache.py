@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_a_second_build_is_a_no_op(tmp_path: Path) -> None:
     assert second.manifest.made.packages == {"p": "2"}
     assert second.manifest.size == len("whole")
     assert second.path == tmp_path / "thing" / "0123456789abcdef-a"
+
+
+def test_the_same_thing_under_another_name_is_not_built_again(tmp_path: Path) -> None:
+    cache, build = Cache(tmp_path), Builder()
+    first = cache.obtain(KEY, build, lambda line: None)
+
+    second = cache.obtain(replace(KEY, name="another"), build, lambda line: None)
+
+    assert (build.calls, second) == (1, first)
 
 
 def test_a_build_that_fails_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:

@@ -99,6 +99,10 @@ def test_the_digest_changes_with_the_kernel_it_is_for(recipes: Path) -> None:
     assert digest(recipes, kernel("11" * 32)) != digest(recipes, kernel("12" * 32))
 
 
+def test_the_name_of_the_kernel_does_not_matter(recipes: Path) -> None:
+    assert digest(recipes, replace(kernel(), name="another")) == digest(recipes)
+
+
 def test_the_digest_changes_when_the_same_recipe_gives_a_newer_kernel(recipes: Path) -> None:
     newer = replace(kernel(), version="6.12-2")
 
