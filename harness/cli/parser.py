@@ -84,9 +84,16 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--lab")
     one.add_argument("--all", action="store_true")
 
-    one = add("images", here.images, "build, list or prune kernels, QEMUs and file systems")
-    one.add_argument("action", choices=["build", "list", "gc"])
-    one.add_argument("names", nargs="*", metavar="RECIPE")
+    one = add("images", here.images, "build, list, verify or prune kernels, QEMUs, file systems")
+    one.add_argument("action", choices=["build", "list", "verify", "gc", "remove"])
+    one.add_argument("names", nargs="*", metavar="REFERENCE",
+                     help="recipe, recipe file or build tree; or a digest")  # fmt: skip
+    one.add_argument("--all", action="store_true", help="build every shipped recipe")
+    one.add_argument("--kernel", default="kernel", metavar="REFERENCE",
+                     help="build guest and host images for this kernel")  # fmt: skip
+    one.add_argument("--days", type=float, default=30.0, metavar="N",
+                     help="gc: also what was not used for N days (default: 30)")  # fmt: skip
+    one.add_argument("--dry-run", action="store_true", help="gc: show, and remove nothing")
     add("doctor", here.doctor, "what this machine can do, really tried, and what to install")
     return parser
 

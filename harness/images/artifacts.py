@@ -17,7 +17,8 @@ class Toolchain:
     """An unpacked QEMU below ``root``, run through its own loader; needs no chroot.
 
     ``programs`` and ``data`` are relative to ``root``; the first program is the emulator.
-    ``devices`` are the names that its ``-device`` option knows.
+    ``devices`` are the names that its ``-device`` option knows. ``detail`` is what else tells
+    which QEMU it is: what it says after its version, and its patches.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Toolchain:
     programs: tuple[str, ...]
     data: tuple[str, ...]
     devices: frozenset[str]
+    detail: str = ""
 
     def argv(self, at: str | None = None) -> tuple[str, ...]:
         """The beginning of a QEMU command line.
@@ -52,7 +54,9 @@ class Toolchain:
 class Kernel:
     """A kernel: ``vmlinux`` (ELF, starts fastest in QEMU), ``vmlinuz``, and its modules.
 
-    ``modules`` is ``lib/modules/RELEASE`` as the package ships it, with modules.dep.
+    ``vmlinux`` is the bzImage of a kernel without CONFIG_PVH, whose ELF QEMU cannot start.
+    ``modules`` is ``lib/modules/RELEASE`` as its makers have it, with modules.dep. ``detail``
+    names the modules that are not its makers' own.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Kernel:
     vmlinux: Path
     vmlinuz: Path
     modules: Path
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

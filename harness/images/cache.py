@@ -5,7 +5,10 @@ Layout: ``ROOT/KIND/DIGEST-NAME/`` with ``manifest.json``, written last. Things 
 finished is finished. A lock per digest makes parallel builders do the work once; a builder
 that died (even by ``kill -9``) has lost its lock, and the next one sweeps its remains.
 
-It knows nothing of Debian or QEMU; ``store`` does.
+Each thing has a list of its contents: a use looks at the sizes, ``damage`` reads all. The
+time of the manifest is when the thing was last used.
+
+It knows nothing of Debian or QEMU; ``store`` does. ``upkeep`` says what may go.
 """
 
 from __future__ import annotations
@@ -15,16 +18,25 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import ImageError
+from harness.images.contents import (
+    FILE,
+    changed_sizes,
+    damage,
+    list_contents,
+    listing_of,
+    parse_contents,
+)
 from harness.images.reporter import Reporter
 from harness.images.tools import Progress
 
@@ -35,11 +47,15 @@ _DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is wanted: ``digest`` covers everything it is made from."""
+    """What is wanted: ``digest`` covers everything it is made from.
+
+    ``origin`` says for people where that is written, and is no part of the digest.
+    """
 
     kind: str
     name: str
     digest: str
+    origin: str = ""
 
     @property
     def directory(self) -> str:
@@ -59,7 +75,8 @@ class Made(BaseModel):
 class Manifest(BaseModel):
     """``manifest.json``: what made a thing, and what it holds (file: bytes)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A later version of the harness may say more: what it made is good all the same.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     kind: str
     name: str
@@ -67,6 +84,10 @@ class Manifest(BaseModel):
     made: Made
     size: int = Field(description="bytes, all files together")
     files: dict[str, int] = Field(description="regular files at the top: bytes")
+    contents: str = Field("", description="SHA-256 of the list of contents; none: an old thing")
+    origin: str = Field("", description="where it is written what the thing is")
+    made_at: float = Field(0.0, description="when it was finished, in seconds since 1970")
+    seconds: float = Field(0.0, description="how long that took")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +96,13 @@ class Entry:
 
     path: Path
     manifest: Manifest
+
+    @property
+    def used_at(self) -> float:
+        """When it was last used, in seconds since 1970; 0 if it is gone."""
+        with suppress(OSError):
+            return (self.path / _MANIFEST).stat().st_mtime
+        return 0.0
 
 
 Build = Callable[[Path, Reporter], Made]
@@ -88,23 +116,33 @@ class Cache:
         self.root = root
 
     def find(self, key: Key) -> Entry | None:
-        """The finished thing, or None: not built, or damaged."""
-        path = self.root / key.kind / key.directory
-        manifest = _read_manifest(path)
-        if manifest is None or manifest.digest != key.digest:
-            return None
-        for name, size in manifest.files.items():
-            try:
-                if (path / name).stat().st_size != size:
-                    return None
-            except OSError:
-                return None
-        return Entry(path, manifest)
+        """The finished thing, or None: not built, or damaged as far as sizes tell.
+
+        The same thing under another name will do: what it is made from is the same.
+        """
+        there = self.root / key.kind
+        named = there / key.directory
+        for path in [named, *sorted(there.glob(f"{key.digest[:_DIGITS]}-*"))]:
+            manifest = _read_manifest(path)
+            if manifest is not None and manifest.digest == key.digest:
+                entry = Entry(path, manifest)
+                if not any(_glance(entry)):
+                    return entry
+        return None
+
+    def damage(self, entry: Entry) -> tuple[str, ...]:
+        """What of a finished thing is not as it was when it was finished; reads everything."""
+        seen = tuple(_glance(entry))
+        listing = listing_of(entry.path)
+        if seen or listing is None:
+            return seen
+        return tuple(damage(entry.path, parse_contents(listing)))
 
     def obtain(self, key: Key, build: Build, progress: Progress) -> Entry:
         """The finished thing, built by ``build`` if need be; waits for another builder of it."""
         found = self.find(key)
         if found:
+            _mark_used(found)
             return found
         report = Reporter(f"{key.kind} {key.name}", progress)
         try:
@@ -145,15 +183,23 @@ class Cache:
             self._remove_remains(work, report)
         work.mkdir(parents=True)
         try:
+            began = time.monotonic()
             made = build(work, report)
+            contents = list_contents(work)
+            listing = contents.model_dump_json()
+            (work / FILE).write_text(listing, encoding="utf-8")
             files = {p.name: p.stat().st_size for p in sorted(work.iterdir()) if p.is_file()}
             manifest = Manifest(
                 kind=key.kind,
                 name=key.name,
                 digest=key.digest,
                 made=made,
-                size=_size(work),
+                size=contents.size,
                 files=files,
+                contents=hashlib.sha256(listing.encode()).hexdigest(),
+                origin=key.origin,
+                made_at=time.time(),
+                seconds=time.monotonic() - began,
             )
             (work / _MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
             # A crash of the machine must not leave a whole manifest beside empty files.
@@ -167,28 +213,29 @@ class Cache:
     @contextmanager
     def _lock(self, key: Key, report: Reporter) -> Iterator[None]:
         with self._lock_file(key.kind, key.directory) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with report.step("waiting for another process that builds it"):
+            if not _taken(lock):
+                with report.step(f"waiting for {_holder(lock)}"):
                     fcntl.flock(lock, fcntl.LOCK_EX)
+            _sign(lock)
             yield
 
-    def _lock_file(self, kind: str, directory: str) -> IO[str]:
+    @contextmanager
+    def _lock_file(self, kind: str, directory: str) -> Iterator[int]:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return (locks / f"{kind}-{directory}").open("w")
+        lock = os.open(locks / f"{kind}-{directory}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            yield lock
+        finally:
+            os.close(lock)
 
     def _sweep(self, report: Reporter) -> None:
         """Remove what dead builders left: unfinished directories that nobody holds a lock for."""
         for path in self.root.glob(f"*/{_BUILDING}*"):
             with self._lock_file(path.parent.name, path.name.removeprefix(_BUILDING)) as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    # Being built; or the one that this process is about to build itself.
-                    continue
-                self._remove_remains(path, report)
+                # Not taken: being built, or what this process is about to build itself.
+                if _taken(lock):
+                    self._remove_remains(path, report)
 
     def _remove_remains(self, path: Path, report: Reporter) -> None:
         report.say(f"removing what an interrupted build left: {path.name}")
@@ -213,8 +260,70 @@ def _read_manifest(path: Path) -> Manifest | None:
         return None
 
 
-def _size(top: Path) -> int:
-    return sum(p.lstat().st_size for p in top.rglob("*") if not p.is_dir())
+def _glance(entry: Entry) -> Iterator[str]:
+    """What is wrong with a thing as far as sizes tell."""
+    if not entry.manifest.contents:
+        yield from _sizes_at_top(entry)
+        return
+    listing = listing_of(entry.path)
+    if listing is None or hashlib.sha256(listing).hexdigest() != entry.manifest.contents:
+        yield f"{FILE}: is {'missing' if listing is None else 'not what it was'}"
+        return
+    yield from changed_sizes(entry.path, parse_contents(listing))
+
+
+def _sizes_at_top(entry: Entry) -> Iterator[str]:
+    for name, size in entry.manifest.files.items():
+        try:
+            if (entry.path / name).stat().st_size != size:
+                yield f"{name}: is not what it was"
+        except OSError:
+            yield f"{name}: is missing"
+
+
+def _mark_used(entry: Entry) -> None:
+    # A store that others own can be used without being marked.
+    with suppress(OSError):
+        os.utime(entry.path / _MANIFEST)
+
+
+class _Holder(BaseModel):
+    """Who has a lock, as written into its file."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    pid: int
+    user: str
+    since: float
+
+
+def _taken(lock: int) -> bool:
+    """Take ``lock``, if nobody has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(lock: int) -> None:
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = f"user {os.getuid()}"
+    signed = _Holder(pid=os.getpid(), user=user, since=time.time())
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, signed.model_dump_json().encode(), 0)
+
+
+def _holder(lock: int) -> str:
+    """Who builds, and since when, for the one who waits."""
+    try:
+        holder = _Holder.model_validate_json(os.pread(lock, 4096, 0))
+    except ValidationError:
+        return "another process that builds it"
+    since = time.strftime("%H:%M:%S", time.localtime(holder.since))
+    return f"process {holder.pid} ({holder.user}), which has been building it since {since}"
 
 
 def _sync(top: Path) -> None:

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,10 +28,12 @@ from harness.errors import ImageError
 from harness.images.mirror import debian_mirrors, keyring, network_settings
 from harness.images.reporter import Reporter
 from harness.images.staging import merged_usr
-from harness.images.tools import run
+from harness.images.tools import is_disk_full, run
 
 _URI = re.compile(r"^'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})$")
 _MISSING = re.compile(r"E: Unable to locate package (\S+)")
+_NO_SOURCE = re.compile(r"E: Unable to find a source package for (\S+)")
+_NO_VERSION = re.compile(r"E: Version '([^']+)' for '([^']+)' was not found")
 _REFUSED = re.compile(r"E: Failed to fetch (\S+)\s+(.*)")
 _NO_STATUS = "/dev/null"
 
@@ -54,26 +56,22 @@ class Suite:
         self.name = suite
         self._dir = cache / suite
         self._report = report
-        self._updated = False
+        self._updated = self._with_sources = False
 
     def resolve(
         self, packages: Sequence[str], *, exclude: Sequence[str] = (), only: str = "*"
     ) -> tuple[Package, ...]:
         """``packages`` with all they depend on, less those that match a pattern in ``exclude``.
 
-        ImageError names the package that the suite does not have.
+        ``NAME=VERSION`` pins a version. ImageError names the package that the suite does not
+        have, and for a version that it lacks those that it has.
         """
         with self._locked():
             self._update()
             try:
                 listing = self._apt("--print-uris", "--yes", "install", *packages)
             except ImageError as error:
-                text = "\n".join(error.evidence)
-                if match := _MISSING.search(text):
-                    raise ImageError(
-                        f"suite {self.name} has no package {match[1]!r}", evidence=error.evidence
-                    ) from error
-                raise
+                raise self._lacking(error) from error
         found = tuple(parse_uris(listing))
         return tuple(
             package
@@ -81,6 +79,67 @@ class Suite:
             if fnmatchcase(package.name, only)
             and not any(fnmatchcase(package.name, pattern) for pattern in exclude)
         )
+
+    def versions(self, package: str) -> tuple[str, ...]:
+        """The versions of a package that the suite has, the newest first; none: no package."""
+        with self._locked():
+            self._update()
+            return self._versions(package)
+
+    def pinned(self, packages: Sequence[str], version: str | None) -> tuple[str, ...]:
+        """``packages`` for ``resolve``: the first, and those that have it, in ``version``."""
+        if version is None:
+            return tuple(packages)
+        first, *others = packages
+        return (
+            f"{first}={version}",
+            *(f"{one}={version}" if version in self.versions(one) else one for one in others),
+        )
+
+    def fetch_source(self, source: str, version: str | None, into: Path) -> str:
+        """Put the files of a source package into ``into``; its version.
+
+        ImageError as for packages: no such source, no such version, or the mirror lacks it.
+        """
+        wanted = f"{source}={version}" if version else source
+        archives = self._dir / "archives"
+        with self._locked():
+            self._update(sources=True)
+            try:
+                listing = self._apt("--print-uris", "--only-source", "source", wanted)
+            except ImageError as error:
+                text = "\n".join(error.evidence)
+                if _NO_SOURCE.search(text):
+                    found = ", ".join(dict.fromkeys(self._versions(source, "Sources")))
+                    what = f"{source} {version}" if version else repr(source)
+                    raise ImageError(
+                        f"suite {self.name} has no source package {what}",
+                        hint=f"it has: {found}" if found else "",
+                        evidence=error.evidence,
+                    ) from error
+                raise
+            files = [Package("", "", *fields) for fields in _uris(listing)]
+            archives.mkdir(exist_ok=True)
+            size = sum(file.size for file in files)
+            with self._report.step(
+                f"downloading the source of {source} ({size >> 20} MB)",
+                lambda: _arrived(archives, files),
+            ):
+                try:
+                    self._apt("--download-only", "--only-source", "source", wanted, cwd=archives)
+                except ImageError as error:
+                    raise refused_by_mirror(self.name, error) from error
+            for file in files:
+                if not _intact(archives / file.file, file):
+                    raise ImageError(
+                        f"suite {self.name}: {file.file} did not arrive as the index describes it"
+                    )
+                shutil.copyfile(archives / file.file, into / file.file)
+        (description,) = [file.file for file in files if file.file.endswith(".dsc")]
+        for line in (into / description).read_text("utf-8", errors="replace").splitlines():
+            if line.startswith("Version: "):
+                return line.removeprefix("Version: ").strip()
+        raise ImageError(f"suite {self.name}: {description} does not say its version")
 
     def unpack(self, packages: Sequence[Package], into: Path) -> None:
         """Download what is not cached, check it, and unpack everything into ``into``.
@@ -95,6 +154,8 @@ class Suite:
             merged_usr(into)
             for package, file in zip(packages, files, strict=True):
                 run(["dpkg-deb", "-x", file, into], what=f"package {package.name}")
+            # Packages of bookworm put directories in the place of the links.
+            merged_usr(into)
 
     def _download(self, packages: Sequence[Package]) -> list[Path]:
         archives = self._dir / "archives"
@@ -102,7 +163,10 @@ class Suite:
         missing = [each for each in packages if not _intact(archives / each.file, each)]
         if missing:
             size = sum(package.size for package in missing) >> 20
-            with self._report.step(f"downloading {len(missing)} packages ({size} MB)"):
+            with self._report.step(
+                f"downloading {len(missing)} packages ({size} MB)",
+                lambda: _arrived(archives, missing),
+            ):
                 try:
                     self._apt(
                         "download",
@@ -112,6 +176,9 @@ class Suite:
                 except ImageError as error:
                     raise refused_by_mirror(self.name, error) from error
         files = [archives / each.file for each in packages]
+        for file in files:
+            with suppress(OSError):
+                os.utime(file)  # when it was last needed, for those who tidy up
         for file, package in zip(files, packages, strict=True):
             if package in missing and not _intact(file, package):
                 raise ImageError(
@@ -120,19 +187,46 @@ class Suite:
                 )
         return files
 
-    def _update(self) -> None:
-        if self._updated:
+    def _lacking(self, error: ImageError) -> ImageError:
+        text = "\n".join(error.evidence)
+        if match := _MISSING.search(text):
+            return ImageError(
+                f"suite {self.name} has no package {match[1]!r}",
+                hint="check the name and the suite",
+                evidence=error.evidence,
+            )
+        if match := _NO_VERSION.search(text):
+            version, package = match[1], match[2]
+            found = ", ".join(self._versions(package))
+            return ImageError(
+                f"suite {self.name} has no {package} {version}; it has: {found or 'none'}",
+                hint="a mirror keeps few versions: take one of these, or leave `version` out",
+                evidence=error.evidence,
+            )
+        return error
+
+    def _versions(self, package: str, index: str = "Packages") -> tuple[str, ...]:
+        rows = (
+            [field.strip() for field in line.split("|")]
+            for line in self._apt("madison", package, program="apt-cache").splitlines()
+        )
+        return tuple(row[1] for row in rows if len(row) == 3 and row[2].endswith(index))
+
+    def _update(self, *, sources: bool = False) -> None:
+        if self._updated and self._with_sources >= sources:
             return
         failures: list[str] = []
         with self._report.step(f"reading the index of {self.name}"):
             for site in debian_mirrors():
-                self._configure(site)
+                self._configure(site, sources)
                 try:
                     self._apt("--error-on=any", "update", timeout=300)
                 except ImageError as error:
+                    if is_disk_full(error.evidence):
+                        raise
                     failures += [f"{site}: {line}" for line in error.evidence[-4:]]
                 else:
-                    self._updated = True
+                    self._updated, self._with_sources = True, sources
                     return
         raise ImageError(
             f"suite {self.name}: no index could be read from the Debian archives of this machine",
@@ -141,14 +235,15 @@ class Suite:
             "another mirror",
         )
 
-    def _configure(self, site: str) -> None:
+    def _configure(self, site: str, sources: bool) -> None:
         # Backports depend on packages of the suite that they are for.
         base = self.name.removesuffix("-backports")
         keys = keyring()
         (self._dir / "sources.list").write_text(
             "".join(
-                f"deb [arch=amd64 signed-by={keys}] {site} {suite} main\n"
+                f"{kind} [{arch}signed-by={keys}] {site} {suite} main\n"
                 for suite in dict.fromkeys([base, self.name])
+                for kind, arch in (("deb", "arch=amd64 "), ("deb-src", ""))[: 1 + sources]
             ),
             encoding="utf-8",
         )
@@ -180,9 +275,15 @@ Acquire::ForceHash "SHA256";
         path.touch(mode=0o600)  # a proxy's address may carry a password
         path.write_text(network_settings(dump) + config, encoding="utf-8")
 
-    def _apt(self, *arguments: str, cwd: Path | None = None, timeout: float = 1800) -> str:
+    def _apt(
+        self,
+        *arguments: str,
+        program: str = "apt-get",
+        cwd: Path | None = None,
+        timeout: float = 1800,
+    ) -> str:
         return run(
-            ["apt-get", "--quiet", *arguments],
+            [program, "--quiet", *arguments],
             what=f"suite {self.name}",
             cwd=cwd,
             env={"APT_CONFIG": str(self._dir / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"},
@@ -203,10 +304,24 @@ Acquire::ForceHash "SHA256";
 
 def parse_uris(listing: str) -> Iterator[Package]:
     """The packages in the output of ``apt-get --print-uris install``."""
+    for file, size, digest in _uris(listing):
+        name, version, _ = unquote(file).rsplit("_", 2)
+        yield Package(name, version, file, size, digest)
+
+
+def _uris(listing: str) -> Iterator[tuple[str, int, str]]:
     for line in listing.splitlines():
         if match := _URI.match(line):
-            name, version, _ = unquote(match[2]).rsplit("_", 2)
-            yield Package(name, version, match[2], int(match[3]), match[4])
+            yield match[2], int(match[3]), match[4]
+
+
+def _arrived(archives: Path, packages: Sequence[Package]) -> str:
+    """How much of a download is there, for a person."""
+    there = 0
+    for package in packages:
+        with suppress(OSError):
+            there += (archives / package.file).stat().st_size
+    return f"{there >> 20} MB are here"
 
 
 def refused_by_mirror(suite: str, error: ImageError) -> ImageError:

@@ -80,7 +80,8 @@ def build_host(
             for when, names in (("early", recipe.early), ("late", recipe.late)):
                 path = top / _LAB / f"modules.{when}"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("".join(f"{each}\n" for each in names), encoding="utf-8")
+                there = [each.removesuffix("?") for each in names]
+                path.write_text("".join(f"{each}\n" for each in there), encoding="utf-8")
         with report.step("compiling Python's modules"):
             _compile_python(top)
         with report.step("writing the images"):

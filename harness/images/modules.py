@@ -10,14 +10,13 @@ Sources: modules.dep(5), modprobe.d(5).
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from harness.errors import ImageError
-from harness.images.tools import run
+from harness.images.modinfo import module_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,12 @@ class ModuleTree:
     def order(self, wanted: Iterable[str]) -> tuple[Module, ...]:
         """``wanted`` and everything they need, in loading order; built-in ones left out.
 
-        ImageError names a module that this kernel does not have.
+        ``name?`` is wanted only of a kernel that has it. ImageError names a module that this
+        kernel does not have.
         """
         found: dict[str, Module] = {}
         for name in wanted:
-            self._visit(_plain(name), False, found, frozenset())
+            self._visit(_plain(name.removesuffix("?")), name.endswith("?"), found, frozenset())
         return tuple(found.values())
 
     def _visit(
@@ -103,15 +103,7 @@ class ModuleTree:
 
     def content(self, module: Module) -> bytes:
         """The module, decompressed: the kernel need not do that on every boot."""
-        path = self.top / module.path
-        what = f"kernel module {module.name}"
-        try:
-            data = path.read_bytes()
-            if path.suffix == ".xz":
-                data = lzma.decompress(data)
-        except (OSError, lzma.LZMAError) as error:
-            raise ImageError(f"{what}: {path}: cannot be read: {error}") from error
-        return run(["zstd", "-dcq"], what=what, stdin=data) if path.suffix == ".zst" else data
+        return module_content(self.top / module.path, f"kernel module {module.name}")
 
 
 def _lines(path: Path, keyword: str) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ Neighbours: the builders of guests, hosts and toolchains share it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,26 +17,53 @@ from harness.images.tools import run
 _USR_LINKS = ("bin", "sbin", "lib", "lib64")
 
 
-def copy_programs(root: Path, programs: Iterable[str], into: Path) -> None:
-    """Copy ``programs`` with the loader and all libraries they need from ``root``.
+def copy_programs(
+    root: Path, programs: Iterable[str], into: Path, *, libraries: Path | None = None
+) -> None:
+    """Copy ``programs`` from ``root`` with the loader and all libraries they need.
 
-    All libraries go into one directory, so that one library path is enough.
+    Those are taken from the tree ``libraries``; from ``root`` when absent. All libraries go
+    into one directory, so that one library path is enough.
     """
     names = tuple(programs)
+    system = libraries or root
     for name in names:
         _copy(root / name, into / name)
-    for library in closure(root, names):
-        _copy(root / library, into / LIBRARY_DIR / Path(library).name)
-    if (root / LOADER).exists():
-        _copy(root / LOADER, into / LOADER)
+    for library in closure(root, names, system):
+        _copy(system / library, into / LIBRARY_DIR / Path(library).name)
+    if (system / LOADER).exists():
+        _copy(system / LOADER, into / LOADER)
 
 
 def merged_usr(top: Path) -> None:
-    """Make /usr and the links to it (bin, sbin, lib, lib64), where they are not there."""
+    """Make /usr and the links to it (bin, sbin, lib, lib64), where they are not there.
+
+    What an older suite's packages have put beside /usr is moved there.
+    """
     for name in _USR_LINKS:
         (top / "usr" / name).mkdir(parents=True, exist_ok=True)
         if not (top / name).is_symlink():
+            if (top / name).is_dir():
+                _merge(top / name, top / "usr" / name)
             (top / name).symlink_to(f"usr/{name}")
+    # Bookworm's link to the loader is absolute: it would mean this machine's own.
+    loader = top / LOADER
+    if loader.is_symlink() and os.readlink(loader).startswith("/"):
+        target = os.readlink(loader)
+        loader.unlink()
+        loader.symlink_to(f"../..{target}")
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Move everything in ``source`` into ``target``, and remove it."""
+    for path in list(source.iterdir()):
+        there = target / path.name
+        if path.is_dir() and not path.is_symlink() and there.is_dir():
+            _merge(path, there)
+        else:
+            there.unlink(missing_ok=True)
+            path.rename(there)
+    source.rmdir()
 
 
 def link_applets(top: Path, busybox: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import ImageError, MissingDependency
@@ -19,14 +19,20 @@ Progress = Callable[[str], None]
 
 # Debian and Ubuntu names of the packages that hold the programs.
 _PACKAGES = {
+    "apt-cache": "apt",
     "apt-get": "apt",
+    "chroot": "coreutils",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
     "gcc": "gcc libc6-dev",
     "mkfs.erofs": "erofs-utils",
     "setpriv": "util-linux",
+    "strip": "binutils",
+    "unshare": "util-linux",
+    "xz": "xz-utils",
     "zstd": "zstd",
 }
+_FULL = ("No space left on device", "have enough free space")
 _SBIN = "/usr/sbin:/sbin"
 # A harness that is killed takes its apt or compiler with it: an apt that goes on alone would
 # keep the index locked.
@@ -83,12 +89,17 @@ def run(
     if done.returncode:
         evidence = _tail(done.stderr or done.stdout)
         hint = ""
-        if any("No space left on device" in line for line in evidence):
+        if is_disk_full(evidence):
             hint = "the disk is full: free some space, or set HARNESS_CACHE to a larger disk"
         raise ImageError(
             f"{what}: {program} ended with status {done.returncode}", hint=hint, evidence=evidence
         )
     return done.stdout
+
+
+def is_disk_full(lines: Iterable[str]) -> bool:
+    """Whether a program's last words say that there is no room left."""
+    return any(words in line for line in lines for words in _FULL)
 
 
 def _find(program: str) -> str | None:

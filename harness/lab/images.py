@@ -111,8 +111,11 @@ class LabImages:
         return self._store.tiny_guest(progress=self._progress)
 
     def versions(self) -> dict[str, str]:
-        """Of everything used: version and digest, by the image's kind and recipe."""
+        """Of everything used: version, digest and details, by the image's kind and recipe."""
         with self._lock:
-            return {
-                ref.token: f"{made.version} {made.digest[:16]}" for ref, made in self._made.items()
-            }
+            return {ref.token: _told(made) for ref, made in self._made.items()}
+
+
+def _told(made: Toolchain | Kernel | GuestImage | HostImage) -> str:
+    detail = made.detail if isinstance(made, Toolchain | Kernel) else ""
+    return f"{made.version} {made.digest[:16]}" + (f" ({detail})" if detail else "")

@@ -20,6 +20,8 @@ Neighbours: made by ``make``, argument vectors by ``qemu``, walked by ``harness.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +29,7 @@ from typing import Literal
 from harness.plan.names import fitted
 from harness.topology.model import Accelerator, GuestNic, HostNic, Impairment, SshAccess
 
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 _BLK_SERIAL = 20  # VIRTIO_BLK_ID_BYTES; QEMU cuts off the rest without a word
 
 
@@ -46,7 +49,13 @@ class ImageRef:
     @property
     def serial(self) -> str:
         """Serial number of the disk that carries it into a host VM, mounted at /lab/SERIAL."""
-        return fitted(self.token.replace(":", "-"), _BLK_SERIAL)
+        text = self.token.replace(":", "-")
+        plain = _UNFIT.sub("-", text)
+        if plain == text:
+            return fitted(text, _BLK_SERIAL)
+        # A reference with a path: what tells it from others may be what was left out.
+        digest = hashlib.sha256(text.encode()).hexdigest()[:5]
+        return f"{plain[: _BLK_SERIAL - 6]}.{digest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import struct
 import subprocess
@@ -19,7 +20,12 @@ def zstd(data: bytes) -> bytes:
 
 
 def bzimage(
-    payload: bytes, *, setup_sectors: int = 27, version: int = 0x20F, size: int | None = None
+    payload: bytes,
+    *,
+    setup_sectors: int = 27,
+    version: int = 0x20F,
+    size: int | None = None,
+    release: str = "",
 ) -> bytes:
     """A bzImage as the kernel's build makes it: the payload ends with its unpacked size."""
     payload += struct.pack("<I", len(KERNEL) if size is None else size)
@@ -28,10 +34,15 @@ def bzimage(
     image[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", image, 0x206, version)
     struct.pack_into("<II", image, 0x248, 100, len(payload))
+    if release:
+        struct.pack_into("<H", image, 0x20E, 0x400)
+        image[0x600 : 0x600 + len(release) + 5] = f"{release} (me)"[: len(release) + 5].encode()
     return bytes(image) + payload + b"\0" * 64
 
 
-@pytest.mark.parametrize("compress", [lzma.compress, zstd], ids=["xz", "zstd"])
+@pytest.mark.parametrize(
+    "compress", [lzma.compress, zstd, gzip.compress], ids=["xz", "zstd", "gzip"]
+)
 @pytest.mark.parametrize("setup_sectors", [27, 0], ids=["27 sectors", "0 means 4"])
 def test_the_kernel_comes_out_as_it_went_in(compress, setup_sectors: int) -> None:  # type: ignore[no-untyped-def]
     image = bzimage(compress(KERNEL), setup_sectors=setup_sectors)
@@ -46,7 +57,8 @@ def test_the_kernel_comes_out_as_it_went_in(compress, setup_sectors: int) -> Non
         (b"\x7fELF" + b"\0" * 4096, "not a bzImage"),
         (bzimage(lzma.compress(KERNEL), version=0x207), "boot protocol 2.07 is too old"),
         (bzimage(lzma.compress(KERNEL))[:-200], "cut off"),
-        (bzimage(b"\x1f\x8b\x08\x00" + b"\0" * 64), "begins with 1f8b0800"),
+        (bzimage(b"\x89LZO\x00" + b"\0" * 64), "begins with 894c5a4f"),
+        (bzimage(b"\x1f\x8b\x08\x00" + b"\0" * 64), "gzip payload is damaged"),
         (bzimage(b"\xfd7zXZ\x00" + b"\1" * 64), "damaged"),
         (bzimage(b"\x28\xb5\x2f\xfd" + b"\1" * 64), "zstd ended with status 1"),
         (bzimage(lzma.compress(KERNEL), size=7), "7 promised"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_a_second_build_is_a_no_op(tmp_path: Path) -> None:
     assert second.path == tmp_path / "thing" / "0123456789abcdef-a"
 
 
+def test_the_same_thing_under_another_name_is_not_built_again(tmp_path: Path) -> None:
+    cache, build = Cache(tmp_path), Builder()
+    first = cache.obtain(KEY, build, lambda line: None)
+
+    second = cache.obtain(replace(KEY, name="another"), build, lambda line: None)
+
+    assert (build.calls, second) == (1, first)
+
+
 def test_a_build_that_fails_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     def build(into: Path, report: Reporter) -> Made:
         (into / "content").write_text("half")
@@ -100,7 +110,11 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(tmp_path: Path) -> No
     assert (cache.find(KEY), cache.entries()) == (None, ())
     entry = cache.obtain(KEY, Builder(), lines.append)
 
-    assert sorted(p.name for p in entry.path.iterdir()) == ["content", "manifest.json"]
+    assert sorted(p.name for p in entry.path.iterdir()) == [
+        "content",
+        "contents.json",
+        "manifest.json",
+    ]
     assert any("interrupted build left" in line for line in lines)
 
 
@@ -133,7 +147,7 @@ def test_parallel_builders_build_once_and_the_waiting_one_says_so(tmp_path: Path
         return Builder()(into, report)
 
     def hear(line: str) -> None:
-        if "waiting for another process" in line:
+        if "waiting for process" in line:
             waiting.set()
 
     def obtain_second() -> None:

@@ -49,6 +49,13 @@ def names(tree: ModuleTree, *wanted: str) -> list[str]:
     return [module.name for module in tree.order(wanted)]
 
 
+def test_a_module_with_a_question_mark_is_wanted_only_of_kernels_that_have_it(
+    tree: ModuleTree,
+) -> None:
+    assert names(tree, "crc32c_generic?", "nowhere?") == ["crc32c_generic"]
+    assert tree.order(["crc32c-generic?"])[0].optional
+
+
 def test_what_a_module_needs_is_loaded_before_it(tree: ModuleTree) -> None:
     assert names(tree, "virtio_net") == ["failover", "net_failover", "virtio_net"]
 

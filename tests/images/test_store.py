@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from harness.errors import InputError
 from harness.images import GuestImage, Kernel, Store, Toolchain, load_recipe
 from harness.images import store as store_module
 from harness.images.cache import Cache, Key, Made
+from harness.images.recipe import GuestRecipe
 from harness.images.store import artifact_digest, default_root
 
 GUEST = """\
@@ -78,7 +79,7 @@ def _mode(recipes: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def _builder(recipes: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(store_module._BUILDERS, "guest", "another")
+    patch.setitem(store_module._BUILDERS, GuestRecipe, "another")
 
 
 @pytest.mark.parametrize("change", [_recipe, _source, _mode, _builder])
@@ -98,6 +99,16 @@ def test_the_digest_changes_with_the_kernel_it_is_for(recipes: Path) -> None:
     assert digest(recipes, kernel("11" * 32)) != digest(recipes, kernel("12" * 32))
 
 
+def test_the_name_of_the_kernel_does_not_matter(recipes: Path) -> None:
+    assert digest(recipes, replace(kernel(), name="another")) == digest(recipes)
+
+
+def test_the_digest_changes_when_the_same_recipe_gives_a_newer_kernel(recipes: Path) -> None:
+    newer = replace(kernel(), version="6.12-2")
+
+    assert digest(recipes, kernel()) != digest(recipes, newer)
+
+
 def test_a_finished_artifact_is_given_without_building(tmp_path: Path, recipes: Path) -> None:
     key = Key("guest", "guest", digest(recipes))
     root = tmp_path / "cache"
@@ -109,38 +120,6 @@ def test_a_finished_artifact_is_given_without_building(tmp_path: Path, recipes: 
     assert image.initramfs.read_bytes() == b"initramfs"
     assert image.digest == key.digest
     assert lines == []
-
-
-def test_stale_is_what_the_recipes_of_today_would_not_give(tmp_path: Path) -> None:
-    recipes = tmp_path / "images"
-    recipes.mkdir()
-    path = recipes / "kernel.yaml"
-    path.write_text("kind: kernel\nsuite: trixie\npackage: linux-image-amd64\n")
-    store = Store(tmp_path / "cache", recipes=recipes)
-    current = artifact_digest(load_recipe(path), recipes)
-    for made_of in (current, "99" * 32):
-        facts: dict[str, str] = {"holds": made_of}
-        for kind, holds in (("kernel", {}), ("disk", facts)):
-            Cache(store.root).obtain(
-                Key(kind, "kernel", made_of),
-                partial(_fake_disk, holds),
-                lambda line: None,
-            )
-
-    Cache(store.root).obtain(
-        Key("trial", "of-another-room", "77" * 32), partial(_fake_disk, {}), lambda line: None
-    )
-
-    stale = store.stale()
-
-    assert [(e.manifest.kind, e.manifest.digest[:2]) for e in stale] == [
-        ("disk", "99"),
-        ("kernel", "99"),
-    ]
-    for entry in stale:
-        store.remove(entry)
-    assert len(store.list()) == 3
-    assert store.stale() == ()
 
 
 def test_a_recipe_of_another_kind_is_refused(tmp_path: Path, recipes: Path) -> None:
@@ -202,10 +181,6 @@ def test_a_packed_toolchain_leaves_the_toolchain_as_it_was(tmp_path: Path) -> No
     assert Store(tmp_path / "cache").packed(qemu(root)).is_file()
 
     assert (root / "usr/bin/qemu").read_text() == "qemu"
-
-
-def _fake_disk(holds: dict[str, str], into: Path, report: object) -> Made:
-    return Made(version="1", facts=holds)
 
 
 def _fake_guest(into: Path, report: object) -> Made:
