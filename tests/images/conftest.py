@@ -51,18 +51,3 @@ def small_guest(tmp_path: Path, archive: Archive) -> Path:
     (recipes / "guest.yaml").write_text(GUEST)
     (recipes / "init").write_text("#!/bin/sh\n")
     return recipes
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "slow: builds from sources or downloads much (minutes); run with -m slow"
-    )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests run when they are asked for."""
-    if "slow" not in (config.option.markexpr or ""):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        items[:] = [item for item in items if item not in slow]
-        if slow:
-            config.hook.pytest_deselected(items=slow)
