@@ -1,7 +1,7 @@
 """Whether the recipes that are chosen exist, told before anything runs.
 
-Only names are looked up, and the ``kind`` of each recipe; whether a recipe is right is for
-the store to say, and so is what a reference means that is no name (``path:DIR``, ``~/qemu``).
+Of names only the ``kind`` of the recipe is looked up; whether that is right is for the store to
+say. A reference that is no name (``path:DIR``, ``~/qemu``) is followed to what it leads to.
 
 Neighbours: ``cells`` asks for a matrix, the command line and the plugins for their options.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.document import read, suggestion
 from harness.errors import InputError, ProblemsError
+from harness.images.reference import Wanted, of_kind, resolve
 from harness.images.store import default_recipes
 from harness.topology import Choices
 
@@ -21,7 +22,7 @@ Recipes = Mapping[str, str]
 """Name of each recipe -> its kind; empty where the file does not say."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_KINDS = {"qemu": "toolchain", "guest-kernel": "kernel", "host-kernel": "kernel"}
+_KINDS: Mapping[str, Wanted] = {"qemu": "toolchain", "guest-kernel": "kernel", "host-kernel": "kernel"}
 
 
 def known_recipes(directory: Path | None = None) -> Recipes:
@@ -39,8 +40,10 @@ def known_recipes(directory: Path | None = None) -> Recipes:
 def trouble(axis: str, reference: str, recipes: Recipes) -> tuple[str, str] | None:
     """What is wrong with ``reference`` as a value of ``axis``: message and hint; or None."""
     wanted = _KINDS.get(axis)
-    if wanted is None or not _NAME.fullmatch(reference):
+    if wanted is None:
         return None
+    if not _NAME.fullmatch(reference):
+        return _followed(reference, wanted)
     fitting = [name for name, kind in recipes.items() if kind in (wanted, "")]
     if reference in fitting:
         return None
@@ -53,6 +56,14 @@ def trouble(axis: str, reference: str, recipes: Recipes) -> tuple[str, str] | No
         f"there is no image recipe '{reference}'",
         suggestion(reference, fitting, none=f"there is none of kind {wanted}"),
     )
+
+
+def _followed(reference: str, wanted: Wanted) -> tuple[str, str] | None:
+    try:
+        of_kind(resolve(reference, default_recipes()), wanted)
+    except InputError as error:
+        return error.message, error.hint
+    return None
 
 
 def references(choices: Choices) -> Iterator[tuple[str, str, str]]:

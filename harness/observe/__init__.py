@@ -10,6 +10,7 @@ Neighbours: collectors (``vm``, ``traffic``, ``probe``, ``lab``, ``scenario``) m
 
 from harness.observe.facts import (
     LAB,
+    TRAFFIC_STEP,
     VLAN_DRIVER,
     Accelerator,
     Fact,
@@ -31,6 +32,7 @@ from harness.observe.record import FactLog, read_facts
 
 __all__ = [
     "LAB",
+    "TRAFFIC_STEP",
     "VLAN_DRIVER",
     "Accelerator",
     "Fact",

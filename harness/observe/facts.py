@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+TRAFFIC_STEP = "traffic"
+"""The step, in facts, that comes before those of a case: its streams begin and are seen to flow."""
+
 LAB = "lab"
 """The host, in facts, of the lab's own namespace, where the networks' bridges are. No machine of
 a topology has this name."""

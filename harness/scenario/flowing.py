@@ -1,7 +1,8 @@
 """Proof that streams flow: packets seen where their arrivals are recorded.
 
 That a sender sends proves nothing: its packets may go nowhere, and a migration under traffic
-that never flowed shows no loss of it.
+that never flowed shows no loss of it. The lab is as its topology says by then, with every
+pair complete: that its traffic does not flow is a finding, as a step that failed is.
 
 Neighbours: ``streams`` knows where to look; nothing is kept here.
 """
@@ -12,11 +13,17 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.errors import LabError
+from harness.errors import HarnessError
 from harness.reach.deadline import Deadline
 
 _POLL_S = 0.1
 """A capture's file grows 20 times a second; a guest is not asked more often than it must be."""
+
+
+class NotFlowing(HarnessError):
+    """Of a stream nothing has arrived; judged, not an error."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Awaited:
 
 
 def wait_arriving(streams: Sequence[Awaited], deadline: Deadline) -> None:
-    """Return once of every stream a packet was seen. LabError says of which none was."""
+    """Return once of every stream a packet was seen. NotFlowing says of which none was."""
     waiting, pause = list(streams), threading.Event()
     while True:
         waiting = [stream for stream in waiting if not stream.arrived()]
@@ -44,7 +51,7 @@ def wait_arriving(streams: Sequence[Awaited], deadline: Deadline) -> None:
             break
         pause.wait(min(_POLL_S, deadline.left))
     told = [f"stream {one.name}: {one.sent()}, none was seen at {one.where}" for one in waiting]
-    raise LabError(
+    raise NotFlowing(
         f"the traffic does not flow: {told[0]} within {deadline.seconds:g} s; no step was begun",
         hint="are both ends' netdevs up, with the addresses of the plan? the captures in the run "
         "directory show what came; with --keep the lab stays up to look around",

@@ -30,6 +30,7 @@ from harness.plan.model import PairPlan
 from harness.plan.render import as_json
 from harness.reach.deadline import Deadline
 from harness.record import QemuVersion, RunDir, RunInfo, Versions
+from harness.scenario.flowing import NotFlowing
 from harness.scenario.paths import keep_paths
 from harness.scenario.streams import Traffic
 from harness.scenario.tcp import TcpTraffic
@@ -113,12 +114,13 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     traffic = Traffic(lab, bound.traffic, run_dir)
     tcp = TcpTraffic(lab, bound.traffic, run_dir)
     try:
-        traffic.start()
-        tcp.start()
-        ask_probes(lab, "traffic-flows")
-        before = max((stream.before for stream in bound.traffic.values()), default=0.0)
-        threading.Event().wait(before)
-        with suppress(StepFailed):  # recorded; later steps have no ground to stand on
+        with suppress(NotFlowing, StepFailed):  # recorded; what follows has no ground to stand on
+            with verbs.traffic():
+                traffic.start()
+                tcp.start()
+            ask_probes(lab, "traffic-flows")
+            before = max((stream.before for stream in bound.traffic.values()), default=0.0)
+            threading.Event().wait(before)
             for step in bound.steps:
                 verbs.carry_out(step)
         ask_probes(lab, "traffic-ends")

@@ -84,7 +84,7 @@ class Traffic:
     def start(self) -> None:
         """Receivers first, then senders; returns once packets of every stream have arrived.
 
-        LabError when a sender does not send, or of a stream nothing arrives.
+        LabError when a sender does not send, NotFlowing when of a stream nothing arrives.
         """
         join_vlans(self._lab, self.specs.values())
         for stream in self._streams:

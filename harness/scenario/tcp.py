@@ -24,6 +24,7 @@ from harness.observe import TcpFact
 from harness.observe.record import now_ns
 from harness.record import RunDir
 from harness.scenario.ends import End, ends_of
+from harness.scenario.flowing import NotFlowing
 from harness.traffic.guestlink import GuestLink
 from harness.traffic.tcpclient import TcpEnd
 from harness.traffic.tcprecord import Role, TcpRecord, TcpSpec, write_tcp_record
@@ -63,6 +64,7 @@ class TcpTraffic:
     def __init__(self, lab: Lab, streams: Mapping[str, Stream], run_dir: RunDir) -> None:
         self._lab = lab
         self._run_dir = run_dir
+        self._begun = False
         self._streams = [
             self._resolve(number, name, terms, terms.tcp)
             for number, (name, terms) in enumerate(streams.items(), 1)
@@ -80,7 +82,11 @@ class TcpTraffic:
     # -- start -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Receivers first, then senders; returns once octets have come to every receiver."""
+        """Receivers first, then senders; returns once octets have come to every receiver.
+
+        NotFlowing when to one nothing comes.
+        """
+        self._begun = True
         for stream in self._streams:
             self._listen(stream)
         for stream in self._streams:
@@ -118,9 +124,9 @@ class TcpTraffic:
             else:
                 self._link(stream.target).wait_flowing(stream.spec.stream_id, _FLOWING_S)
         except DeadlineExceeded as error:
-            raise DeadlineExceeded(
-                f"stream {stream.name}: nothing came to {stream.target.machine} over TCP within "
-                f"{_FLOWING_S:g} s",
+            raise NotFlowing(
+                f"the traffic does not flow: stream {stream.name}: nothing came to "
+                f"{stream.target.machine} over TCP within {_FLOWING_S:g} s; no step was begun",
                 hint="can the two ends of the stream reach each other?",
                 evidence=error.evidence,
             ) from error
@@ -136,7 +142,12 @@ class TcpTraffic:
     # -- end -------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """End each stream when its time is over, or it has sent all; keep both ends' records."""
+        """End each stream when its time is over, or it has sent all; keep both ends' records.
+
+        Of streams that were never begun (what came before them did not flow) there are none.
+        """
+        if not self._begun:
+            return
         began, pause = time.monotonic(), threading.Event()
         for stream in sorted(self._streams, key=lambda one: one.terms.after):
             if stream.flow.total is None:

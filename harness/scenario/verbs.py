@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
 from harness.errors import DeadlineExceeded, HarnessError, InputError, LabError, VmError
 from harness.lab import Instance, Lab, LabGuest
-from harness.observe import VLAN_DRIVER, LinkState, StepFact
+from harness.observe import TRAFFIC_STEP, VLAN_DRIVER, LinkState, StepFact
 from harness.observe.record import now_ns
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
@@ -49,7 +49,17 @@ class Verbs:
     def _step(self, verb: str, **about: object) -> Iterator[dict[str, object]]:
         """Records begin and end; what the block puts into the yielded dict goes to the end."""
         self._number += 1
-        name = f"{self._number} {verb}"
+        with self._recorded(f"{self._number} {verb}", about) as told:
+            yield told
+
+    @contextmanager
+    def traffic(self) -> Iterator[None]:
+        """Records how the traffic's start went: a step before the first, without a number."""
+        with self._recorded(TRAFFIC_STEP, {}):
+            yield
+
+    @contextmanager
+    def _recorded(self, name: str, about: dict[str, object]) -> Iterator[dict[str, object]]:
         told: dict[str, object] = {}
         self.lab.facts.add(StepFact(t_ns=now_ns(), step=name, phase="begin", data=about))
         try:

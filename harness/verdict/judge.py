@@ -16,7 +16,7 @@ from harness.case.check import EVERY_STREAM
 from harness.case.pairs import pair_of
 from harness.document import Path, dotted
 from harness.verdict.evidence import Evidence
-from harness.verdict.migrations import judge_end, judge_grammar, judge_steps
+from harness.verdict.migrations import judge_end, judge_grammar, judge_steps, judge_traffic
 from harness.verdict.model import Finding, Judged, Verdict, conclude
 from harness.verdict.netdevs import judge_role
 from harness.verdict.order import judge_chain
@@ -40,6 +40,8 @@ def _finding(evidence: Evidence, expectation: str, path: Path, judged: Judged) -
 
 def _steps(evidence: Evidence) -> Iterator[Finding]:
     """A step that did not work is a finding; steps that worked are not worth a line each."""
+    if (judged_traffic := judge_traffic(evidence)) is not None:
+        yield _finding(evidence, "the traffic flows before step 1", ("traffic",), judged_traffic)
     for position, judged in judge_steps(evidence):
         verb = evidence.bound.steps[position].verb
         yield _finding(evidence, f"step {position + 1} {verb} works", ("steps", position), judged)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.observe import QmpEvent
+from harness.observe import TRAFFIC_STEP, QmpEvent
 from harness.verdict.evidence import Evidence, Migration
 from harness.verdict.grammar import TERMINAL, judge_states, parse_version
 from harness.verdict.model import Judged, Outcome, worst
@@ -73,6 +73,14 @@ def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:
         words = [status for status, _ in states(evidence, migration, role)]
         judged.append(judge_states(role, words, version))
     return " and ".join(dict.fromkeys(versions)), worst(judged)
+
+
+def judge_traffic(evidence: Evidence) -> Judged | None:
+    """Why no step was begun although the lab was up: the streams did not flow. None if they did."""
+    for fact in evidence.steps:
+        if fact.step == TRAFFIC_STEP and fact.outcome == "failed":
+            return Judged(Outcome.FAILED, str(fact.data.get("reason", "")) or "it says no reason")
+    return None
 
 
 def judge_steps(evidence: Evidence) -> list[tuple[int, Judged]]:

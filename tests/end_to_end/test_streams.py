@@ -1,4 +1,4 @@
-"""Traffic that does not flow breaks the lab before the first step."""
+"""Traffic that does not flow fails the case before the first step."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def test_no_step_is_begun_while_a_stream_does_not_flow(here: Place) -> None:
         timeout=RUN_S,
     )
 
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "the traffic does not flow: stream inbound: client sent " in done.stderr
-    assert "none was seen at g1's net1 (10.77.0.2) within 20" in done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED       the traffic flows before step 1" in done.stdout
+    assert "the traffic does not flow: stream inbound: client sent " in done.stdout
+    assert "none was seen at g1's net1 (10.77.0.2) within 20" in done.stdout
     for stream in ("outbound", "echo"):
-        assert f"stream {stream}: " in done.stderr
-    assert '"kind":"step"' not in (run / "facts.jsonl").read_text(encoding="utf-8")
+        assert f"stream {stream}: " in done.stdout
+    assert '"step":"1 migrate"' not in (run / "facts.jsonl").read_text(encoding="utf-8")

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from harness.errors import LabError
 from harness.reach.deadline import Deadline
-from harness.scenario.flowing import Awaited, wait_arriving
+from harness.scenario.flowing import Awaited, NotFlowing, wait_arriving
 
 
 def awaited(name: str, *counts: int) -> Awaited:
@@ -50,7 +49,7 @@ def test_no_streams_need_no_proof() -> None:
 def test_streams_that_never_arrive_are_told_with_what_was_sent_and_where_to_look() -> None:
     began = time.monotonic()
 
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(NotFlowing) as caught:
         wait_arriving([awaited("a", 0), awaited("b", 1), awaited("c", 0)], Deadline(0.3))
 
     assert 0.3 <= time.monotonic() - began < 5
