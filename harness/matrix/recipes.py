@@ -22,7 +22,11 @@ Recipes = Mapping[str, str]
 """Name of each recipe -> its kind; empty where the file does not say."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_KINDS: Mapping[str, Wanted] = {"qemu": "toolchain", "guest-kernel": "kernel", "host-kernel": "kernel"}
+_KINDS: Mapping[str, Wanted] = {
+    "qemu": "toolchain",
+    "guest-kernel": "kernel",
+    "host-kernel": "kernel",
+}
 
 
 def known_recipes(directory: Path | None = None) -> Recipes:

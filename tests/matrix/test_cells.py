@@ -95,15 +95,23 @@ def test_a_variant_on_an_axis_narrows_the_topologies(tmp_path: Path) -> None:
     assert str(refused.value).startswith(f"{made.path}: no cell is on nested\n")
 
 
-def test_references_that_are_no_names_are_left_to_the_images(tmp_path: Path) -> None:
+def test_references_that_are_no_names_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "mine.yaml").write_text("kind: toolchain\nsuite: trixie\n")
+    (tmp_path / "net_failover.ko").touch()
+    kernel = f"kernel+{tmp_path}/net_failover.ko"
     made = matrix(
         tmp_path,
-        "axes: {qemu: ['path:/opt/qemu', ~/qemu/build, ./mine.yaml]}\n"
-        "include: [{guest-kernel: kernel+/tmp/net_failover.ko}]\n",
+        f"axes: {{qemu: ['path:{tmp_path}/build', {tmp_path}/mine.yaml]}}\n"
+        f"include: [{{guest-kernel: {kernel}}}]\n",
     )
-    assert ids(made) == [
-        *("path:/opt/qemu", "~/qemu/build", "./mine.yaml", "kernel+/tmp/net_failover.ko")
-    ]
+    assert ids(made) == [f"path:{tmp_path}/build", f"{tmp_path}/mine.yaml", kernel]
+
+    with pytest.raises(ProblemsError) as caught:
+        matrix(tmp_path, f"axes: {{qemu: [{tmp_path}/yours.yaml, {tmp_path}/net_failover.ko]}}\n")
+    first, second = caught.value.problems
+    assert first.message == f"{tmp_path}/yours.yaml: there is no {tmp_path}/yours.yaml"
+    assert "is neither a recipe (.yaml) nor a directory" in second.message
 
 
 PROBLEMS = {
