@@ -17,10 +17,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from harness.cli.parser import Options, make_parser
+from harness.cli.parser import command_of, make_parser
 from harness.errors import EXIT_INTERRUPTED, EXIT_LAB, HarnessError
 
 __all__ = ["main"]
@@ -40,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, command = words[:cut], words[cut + 1 :]
     options = make_parser(__doc__ or "").parse_args(words)
     options.argv = [*getattr(options, "argv", []), *command]
-    do: Callable[[Options], int] = options.command
     try:
         with _terminable():
-            status = do(options)
+            status = command_of(options)
             sys.stdout.flush()  # here, where a reader that went away is dealt with
             return status
     except HarnessError as error:
