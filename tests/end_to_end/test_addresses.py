@@ -27,7 +27,8 @@ _GIVE = "ip address add fe80::bad/64 dev eth1"
 def test_an_address_that_a_slave_is_given_fails_from_then_on(here: Place) -> None:
     text = SHIPPED.read_text(encoding="utf-8").replace("../topologies", str(ROOT / "topologies"))
     exec_steps = "".join(
-        f"  - exec: {{machine: g1, command: {json.dumps(command)}}}\n"
+        # `${` is a parameter of the case; the shell's is written `$${`
+        f"  - exec: {{machine: g1, command: {json.dumps(command.replace('${', '$${'))}}}\n"
         for command in (_DEFAULTS, _GIVE)
     )
     case = here.folder / "case.yaml"
