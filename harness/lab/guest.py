@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import LabError, ReachError, VmError
+from harness.errors import LabError, ReachError, VmError, VmExited
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
+from harness.lab.refusal import refused
 from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
@@ -196,7 +197,12 @@ class LabGuest:
             )
         )
         handoff.begin()
-        vm.start(Deadline(_START_S))
+        try:
+            vm.start(Deadline(_START_S))
+        except VmExited as error:
+            raise refused(
+                error, vm.title, version=qemu.version, recipe=command.qemu, argv=vm.argv
+            ) from error
         self.qemu_versions[host.name] = vm.version()
         self.machine_types[host.name] = vm.machine_type()
         # A fifth of a megabyte, and the same for every start of the same program.

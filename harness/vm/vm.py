@@ -209,7 +209,8 @@ class Vm:
 
     def must_run(self) -> None:
         """VmExited, with QEMU's last words, when it has ended."""
-        if self._state is RunState.EXITED:
+        # The process may be known to have ended a moment before its state says so.
+        if self.process is not None and not self.process.running:
             raise self._ended_error("it should have gone on", "")
 
     def wait_event(
