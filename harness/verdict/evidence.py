@@ -148,10 +148,10 @@ class Evidence:
     facts: tuple[Fact, ...]
     pairs: tuple[Pair, ...]
     qemu_versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    qemu_words: Mapping[tuple[str, str], QemuWords] = field(default_factory=dict)
     streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
     tcp: Mapping[str, MeasuredTcp] = field(default_factory=dict)
     seen: tuple[SeenAt, ...] = ()
+    qemu_words: Mapping[tuple[str, str], QemuWords] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class Story:
             tuple(self.facts.values()),
             (PAIR,),
             self.versions,
-            self.words,
             self.streams,
             seen=self.seen,
+            qemu_words=self.words,
         )
