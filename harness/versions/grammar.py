@@ -124,7 +124,7 @@ CHANGES = (
     Change(
         (11, 0),
         "the patch `migration: introduce MIGRATION_STATUS_FAILING` (A4): `failing: error occurred "
-        "during migration, clean-up underway`, before failed",
+        "during migration, clean-up underway`, before failed. In the schema of 11.1, not of 10.0",
         word="failing",
         before_failed="failing",
     ),
