@@ -59,8 +59,13 @@ def _end(evidence: Evidence, migration: Migration, wanted: str) -> Judged:
             Outcome.CANNOT_TELL,
             f"step {migration.step}: the source's last status is {status}, at {at}",
         )
-    outcome = Outcome.PASSED if status == wanted else Outcome.FAILED
-    return Judged(outcome, f"step {migration.step}: {status} at {at}, says the source's QEMU")
+    reason = f"step {migration.step}: {status} at {at}, says the source's QEMU"
+    arrived = states(evidence, migration, "destination")
+    if status == "completed" and arrived and arrived[-1][0] == "failed":
+        # Without a return path the source only knows that it has sent everything.
+        reason += f"; but failed at {arrived[-1][1]}, says the destination's"
+        return Judged(Outcome.FAILED, reason)
+    return Judged(Outcome.PASSED if status == wanted else Outcome.FAILED, reason)
 
 
 def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:

@@ -111,10 +111,11 @@ def test_a_destination_that_refuses_is_told_and_the_guest_goes_on(
     guest.plan = other_destination(plan, "pc-q35-9.1").guests["g1"]
     carry_out(bound, run_dir, lab)
     assert guest.current.host.name == "alpha"
+    for qemu in run_dir.versions().qemu:
+        assert {"wait-unplug", "device"} <= set(qemu.words.statuses)
     lab.facts.close()
     steps = [f for f in judge_run(run_dir).verdict.of(Outcome.FAILED) if f.path == "steps[0]"]
     (reason,) = {finding.reason for finding in steps}
-    print(reason)
     assert "the destination beta (QEMU 10.0.13, pc-q35-9.1) ended by itself with status" in reason
     assert "Machine type received is 'pc-q35-9.2' and local is 'pc-q35-9.1'" in reason
     assert "hint: the machine types differ (pc-q35-9.2 on alpha, pc-q35-9.1 on beta)" in reason

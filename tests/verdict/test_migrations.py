@@ -53,6 +53,21 @@ def test_an_end_that_nobody_recorded_cannot_be_told(
     assert of(judge(story.evidence()), "expect.migration").outcome is Outcome.CANNOT_TELL
 
 
+def test_a_migration_that_the_destination_could_not_load_has_not_completed(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = Story(tmp_path, COMPLETED)
+    story.facts["d completed"] = status(2021, "destination", "failed")
+
+    found = of(judge(story.evidence()), "expect.migration")
+
+    assert found.outcome is Outcome.FAILED
+    assert found.reason == (
+        "step 1 migrate: completed at +2.022s, says the source's QEMU; but failed at +2.021s, "
+        "says the destination's"
+    )
+
+
 SOURCE = "invariants.migration-states.source"
 
 
