@@ -8,17 +8,10 @@ What it is not: nothing here acts or judges. Neighbours: imports ``document`` an
 """
 
 from harness.case.events import EventName
-from harness.case.expect import (
-    ABSENT,
-    Expect,
-    PairShape,
-    PathBound,
-    StreamBound,
-    StreamBounds,
-    TcpBound,
-)
+from harness.case.expect import Expect, PathBound, StreamBound, StreamBounds, TcpBound
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
+from harness.case.netdevs import ABSENT, PairShape
 from harness.case.parameters import parse_settings
 from harness.case.phases import GLOSSARY, PHASES, PhaseName
 from harness.case.sniff import looks_like_case

@@ -4,7 +4,8 @@ To add an expectation: write its class, give ``Expect`` a field, and give
 ``harness.verdict`` the function that judges it; then a test in which it fails and one in
 which it cannot tell. What is not written in a case is shown in the report, never judged.
 
-Neighbours: ``harness.verdict`` judges these; ``check`` follows their references.
+Neighbours: ``netdevs`` has what may be said of a guest's netdevs; ``harness.verdict`` judges
+all of it; ``check`` follows the references.
 """
 
 from __future__ import annotations
@@ -16,63 +17,11 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from harness.case.events import EventName, parse_chain
+from harness.case.netdevs import Netdevs
 from harness.case.pathbound import PathShare, PathText
 from harness.case.phases import GLOSSARY, PHASES
 from harness.case.steps import Reference
 from harness.case.values import Bound, BoundText, CountText, Part, TimeBound, TimeBoundText
-
-ABSENT = "absent"
-
-Driver = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", examples=["igbvf", "absent"])]
-
-
-class PairShape(Part):
-    """The netdevs of one failover pair: the driver of each, or ``absent``.
-
-    A netdev that is there has to carry the pair's MAC address and be up, a standby or
-    primary has to be enslaved to the failover netdev. A role left out is not judged.
-    """
-
-    failover: Driver | None = Field(None, description="the master: `net_failover`, or `absent`")
-    standby: Driver | None = Field(None, description="`virtio_net`, or `absent`")
-    primary: Driver | None = Field(None, description="`igbvf`, `e1000e`, ..., or `absent`")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> PairShape:
-        if not self.roles():
-            raise ValueError("says nothing: give failover, standby or primary")
-        return self
-
-    def roles(self) -> dict[Literal["failover", "standby", "primary"], str]:
-        """The roles that are judged, with the driver or ``absent``."""
-        given: dict[Literal["failover", "standby", "primary"], str] = {}
-        if self.failover is not None:
-            given["failover"] = self.failover
-        if self.standby is not None:
-            given["standby"] = self.standby
-        if self.primary is not None:
-            given["primary"] = self.primary
-        return given
-
-
-Shapes = dict[str, dict[str, PairShape]]
-"""guest -> standby's id -> what its pair looks like."""
-
-
-class Netdevs(Part):
-    """The guest's netdevs at named moments."""
-
-    start: Shapes = Field(default_factory=dict, description="before the first step")
-    precopy: Shapes = Field(
-        default_factory=dict,
-        description="all the time from the source's `active` to its STOP, in every migration",
-    )
-    end: Shapes = Field(default_factory=dict, description="after the last step")
-
-    def moments(self) -> Iterator[tuple[Literal["start", "precopy", "end"], Shapes]]:
-        yield "start", self.start
-        yield "precopy", self.precopy
-        yield "end", self.end
 
 
 class PhaseCounts(Part):

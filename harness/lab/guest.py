@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import LabError, ReachError, VmError
+from harness.errors import LabError, ReachError, VmError, VmExited
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
+from harness.lab.refusal import refused
 from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
@@ -25,6 +26,7 @@ from harness.plan.model import GuestPlan, Placement
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestAgent, GuestMachine
 from harness.traffic.guestlink import GuestLink
+from harness.versions import QemuWords
 from harness.vm import Vm
 
 _START_S = 60.0
@@ -126,6 +128,9 @@ class LabGuest:
         """Host -> what the last QEMU there said of its version."""
         self.machine_types: dict[str, str] = {}
         """Host -> the machine type that the last QEMU there said it is."""
+        self.qemu_words: dict[str, QemuWords] = {}
+        """Host -> what the last QEMU there said it knows."""
+        self._words: dict[str, QemuWords] = {}
         self._lock = threading.Lock()
         self.links = LinkTable()
         self.link = GuestLink(plan.name, facts.add, on_link=self.links.update)
@@ -192,9 +197,19 @@ class LabGuest:
             )
         )
         handoff.begin()
-        vm.start(Deadline(_START_S))
+        try:
+            vm.start(Deadline(_START_S))
+        except VmExited as error:
+            raise refused(
+                error, vm.title, version=qemu.version, recipe=command.qemu, argv=vm.argv
+            ) from error
         self.qemu_versions[host.name] = vm.version()
         self.machine_types[host.name] = vm.machine_type()
+        # A fifth of a megabyte, and the same for every start of the same program.
+        made = images[0].token
+        if made not in self._words:
+            self._words[made] = vm.ask_words()
+        vm.words = self.qemu_words[host.name] = self._words[made]
         host.note("qemu-started", self.name)
         if not incoming:
             self._current = instance

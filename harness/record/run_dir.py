@@ -38,6 +38,7 @@ from pydantic import (
 
 from harness.errors import InputError, RecordError
 from harness.observe import Fact, read_facts
+from harness.versions import QemuWords
 
 
 class _File(BaseModel):
@@ -73,6 +74,10 @@ class QemuVersion(_File):
     version: str
     machine: str = Field("", description="the machine type that QEMU says it is")
     image: str = Field("", description="its entry in `images`")
+    words: QemuWords = Field(
+        QemuWords(),
+        description="what it says it knows (`query-qmp-schema`); empty in older records",
+    )
 
 
 class Versions(_File):

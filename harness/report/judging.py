@@ -47,6 +47,7 @@ def judge_run(run_dir: RunDir) -> JudgedRun:
         facts=facts,
         pairs=pairs_of(bound),
         qemu_versions={(one.guest, one.host): one.version for one in versions.qemu},
+        qemu_words={(one.guest, one.host): one.words for one in versions.qemu},
         streams={
             name: measured(run_dir, name, terms, facts) for name, terms in bound.packets.items()
         },

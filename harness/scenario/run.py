@@ -35,6 +35,7 @@ from harness.scenario.paths import keep_paths
 from harness.scenario.streams import Traffic
 from harness.scenario.tcp import TcpTraffic
 from harness.scenario.verbs import StepFailed, Verbs, pair_state
+from harness.versions import QemuWords
 
 _SETTLE_S = 60.0
 """How long the pairs of a guest that has just booted may take to be complete."""
@@ -193,6 +194,7 @@ def versions_of(lab: Lab) -> Versions:
                 version=version,
                 machine=guest.machine_types.get(host, ""),
                 image=guest.plan.images[host][0].token,
+                words=guest.qemu_words.get(host, QemuWords()),
             )
             for guest in lab.guests.values()
             for host, version in guest.qemu_versions.items()

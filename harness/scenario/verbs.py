@@ -13,29 +13,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
-from harness.errors import DeadlineExceeded, HarnessError, InputError, LabError, VmError
+from harness.errors import DeadlineExceeded, InputError, LabError, VmExited
 from harness.lab import Instance, Lab, LabGuest
-from harness.observe import TRAFFIC_STEP, VLAN_DRIVER, LinkState, StepFact
+from harness.observe import TRAFFIC_STEP, VLAN_DRIVER, LinkState, Note, StepFact
 from harness.observe.record import now_ns
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
+from harness.scenario.aftermath import Aftermath, Side, after_completion, after_failure
+from harness.scenario.outcome import StepFailed
 from harness.vm import MigrationInfo, RunState
 
 _CANCEL_S = 60.0
 """QEMU itself waits up to 30 s for the guest's eject before a cancel is complete."""
-
-_AFTERMATH_S = 10.0
-"""How long after the end of a migration the other side may take to say so too."""
-
-
-class StepFailed(HarnessError):
-    """A step was carried out and did not come to its wanted end; judged, not an error."""
-
-    exit_code = 1
 
 
 class Verbs:
@@ -93,9 +86,10 @@ class Verbs:
     def migrate(self, guest: str, to: str, *, within: float = 60.0) -> MigrationInfo:
         """Migrate (precopy) and wait for the end; the source's QEMU is then retired.
 
-        StepFailed when the migration failed: the guest is then still where it was.
-        StepFailed too when it was not over ``within`` seconds; it is then cancelled. VmExited
-        when a QEMU ended meanwhile.
+        StepFailed when the migration failed, or left the guest running on neither side or on
+        both: it then goes on where it was. StepFailed too when it was not over ``within``
+        seconds; it is then cancelled. VmExited when something ended a QEMU meanwhile, or when
+        the destination's refused to start.
         """
         moving = self.guest(guest)
         deadline = Deadline(within)
@@ -103,7 +97,7 @@ class Verbs:
             source = moving.current
             if source.host.name == to:
                 raise InputError(f"{guest}: is on {to} already")
-            destination = moving.start(self._host(to), incoming=True)
+            destination = self._destination(moving, to)
             source.vm.role, destination.vm.role = "source", "destination"
             moving.expect_at(destination)
             uri = self._listen(destination, deadline)
@@ -112,7 +106,7 @@ class Verbs:
             try:
                 info = source.vm.wait_migration(deadline, since=since)
             except DeadlineExceeded as error:
-                self._give_up(moving, source, destination, error)
+                self._give_up(moving, source, destination, error, since=since)
             told["query-migrate"] = {
                 "status": info.status,
                 "downtime": info.downtime_ms,
@@ -120,17 +114,24 @@ class Verbs:
                 "setup-time": info.setup_time_ms,
                 "error-desc": info.error,
             }
-            if info.status != "completed":
-                self._stay(moving, source, destination, info)
-            destination.vm.wait_event(
-                lambda event: event.name == "RESUME",
-                deadline.at_most(_AFTERMATH_S),
-                what="RESUME of the destination",
-            )
-            moving.arrived_at(destination)
-            moving.retire(source, self.lab.logs)
-            destination.vm.role = ""
+            sides = _side(moving, source), _side(moving, destination)
+            if info.status == "completed":
+                aftermath = after_completion(*sides, deadline)
+            else:
+                aftermath = after_failure(*sides, info, since=since)
+            self._go_on(moving, source, destination, aftermath)
         return info
+
+    def _destination(self, guest: LabGuest, to: str) -> Instance:
+        """A QEMU on ``to`` that waits for the guest. One that refuses to start is cleared away:
+        the guest goes on where it is."""
+        before = guest.instances
+        try:
+            return guest.start(self._host(to), incoming=True)
+        except VmExited:
+            for instance in guest.instances[len(before) :]:
+                guest.retire(instance, self.lab.logs)
+            raise
 
     def _listen(self, destination: Instance, deadline: Deadline) -> str:
         """Let the destination listen at a port that its kernel chooses; the URI."""
@@ -142,35 +143,47 @@ class Verbs:
         return f"tcp:{address}:{port}"
 
     def _give_up(
-        self, guest: LabGuest, source: Instance, destination: Instance, error: DeadlineExceeded
+        self,
+        guest: LabGuest,
+        source: Instance,
+        destination: Instance,
+        error: DeadlineExceeded,
+        *,
+        since: int,
     ) -> NoReturn:
         """A migration that was not over in time is cancelled, and the step has failed: QEMU or
         the guest did not get on (a primary that is not ejected), not the lab."""
         seen = source.vm.query_migrate().status
         source.vm.migrate_cancel()
-        source.vm.wait_migration(Deadline(_CANCEL_S))
-        guest.retire(destination, self.lab.logs)
-        source.vm.role = ""
-        raise StepFailed(f"{error.message}; it was {seen}, and was cancelled") from error
+        info = source.vm.wait_migration(Deadline(_CANCEL_S), since=since)
+        late = f"{error.message}; it was {seen}, and was cancelled"
+        left: Literal["source", "destination"] = "source"
+        if info.status == "completed":  # it was quicker than the cancel
+            late, left = f"{error.message}; it was {seen}, and completed late", "destination"
+        failure = StepFailed(late)
+        failure.__cause__ = error
+        self._go_on(guest, source, destination, Aftermath(left, failure))
+        raise failure
 
-    def _stay(
-        self, guest: LabGuest, source: Instance, destination: Instance, info: MigrationInfo
+    def _go_on(
+        self, guest: LabGuest, source: Instance, destination: Instance, aftermath: Aftermath
     ) -> None:
-        """After a migration that failed: find out who is left, and say so."""
-        source.vm.role = ""
-        # A destination that fails to load says so and ends by itself; one that was killed
-        # ends without a word. Either way the lab is not what the case describes any more.
-        if destination.vm.ended_within(Deadline(_AFTERMATH_S)):
-            destination.vm.must_run()
-        guest.retire(destination, self.lab.logs)
-        if source.vm.refresh() is not RunState.RUNNING:
-            raise VmError(
-                f"{guest.name}: the migration {info.status} and the source does not run; "
-                f"it is {source.vm.state}"
-            )
-        raise StepFailed(
-            f"{guest.name}: the migration {info.status}" + (f": {info.error}" if info.error else "")
-        )
+        """Go on with the side that is left and retire the other; StepFailed if anything is
+        wrong, once the guest runs again somewhere."""
+        if aftermath.left == "destination":
+            guest.arrived_at(destination)
+            guest.retire(source, self.lab.logs)
+            destination.vm.role = ""
+        else:
+            guest.retire(destination, self.lab.logs)
+            source.vm.role = ""
+            if aftermath.wrong and source.vm.refresh() is not RunState.RUNNING:
+                # What it has recorded of the traffic can be had only from a guest that runs.
+                source.vm.resume()
+                text = f"{guest.name}: the harness let it run again on {source.host.name}"
+                self.lab.facts.add(Note(t_ns=now_ns(), text=text))
+        if aftermath.wrong:
+            raise aftermath.wrong
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -230,6 +243,11 @@ class Verbs:
         except KeyError:
             there = ", ".join(self.lab.hosts)
             raise InputError(f"no host {name!r}", hint=f"there are: {there}") from None
+
+
+def _side(guest: LabGuest, instance: Instance) -> Side:
+    host = instance.host.name
+    return Side(instance.vm, guest.qemu_versions[host], guest.machine_types[host])
 
 
 _ACCEPTED = {"up": ("up",), "present": ("up", "present"), "absent": ("absent",)}

@@ -27,6 +27,7 @@ from harness.observe import (
 )
 from harness.traffic.tcprecord import TcpRecord
 from harness.verdict.moments import Moment, moments_of, when
+from harness.versions import QemuWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ class Migration:
 class Evidence:
     """The case as bound to its topology, and all that was recorded of its run.
 
-    ``qemu_versions`` maps (guest, host) to the QEMU version there, as QEMU says it.
+    ``qemu_versions`` maps (guest, host) to the QEMU version there, as QEMU says it,
+    ``qemu_words`` to what that QEMU says it knows (nothing in an older record).
     """
 
     bound: BoundCase
@@ -149,6 +151,7 @@ class Evidence:
     streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
     tcp: Mapping[str, MeasuredTcp] = field(default_factory=dict)
     seen: tuple[SeenAt, ...] = ()
+    qemu_words: Mapping[tuple[str, str], QemuWords] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> dict[str, Any]:

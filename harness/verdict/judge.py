@@ -18,7 +18,7 @@ from harness.document import Path, dotted
 from harness.verdict.evidence import Evidence
 from harness.verdict.migrations import judge_end, judge_grammar, judge_steps, judge_traffic
 from harness.verdict.model import Finding, Judged, Verdict, conclude
-from harness.verdict.netdevs import judge_role
+from harness.verdict.netdevs import judge_addresses, judge_role
 from harness.verdict.order import judge_chain
 from harness.verdict.paths import judge_path
 from harness.verdict.streams import judge_bound
@@ -65,6 +65,14 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
                         f"{_MOMENT[moment]} the {role} of {guest} {standby} is {wanted}",
                         ("expect", "netdevs", moment, guest, standby, role),
                         judge_role(evidence, moment, guest, standby, role, wanted),
+                    )
+                for role, addresses in shape.carried().items():
+                    yield _finding(
+                        evidence,
+                        f"{_MOMENT[moment]} the {role} of {guest} {standby} carries "
+                        + (", ".join(map(str, addresses)) or "no address"),
+                        ("expect", "netdevs", moment, guest, standby, "addresses", role),
+                        judge_addresses(evidence, moment, guest, standby, role, addresses),
                     )
     for number, chain in enumerate(expect.order):
         yield _finding(

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from ipaddress import ip_interface
 
-from harness.case.expect import ABSENT
+from harness.case.netdevs import ABSENT, Interface, Role
 from harness.observe import VLAN_DRIVER, LinkEvent, LinkState, Snapshot
 from harness.verdict.evidence import Pair
 from harness.verdict.moments import Moment
 
-Role = Literal["failover", "standby", "primary"]
 _MASTER, _STANDBY = "net_failover", "virtio_net"
 
 
@@ -107,6 +106,42 @@ def wrong_with(view_: PairView, pair: Pair, role: Role, wanted: str) -> str:
     if not is_up(link):
         wrong.append(f"it is not up (operstate {link.operstate})")
     return f"{describe(link)}: {', '.join(wrong)}" if wrong else ""
+
+
+def wrong_addresses(view_: PairView, role: Role, wanted: tuple[Interface, ...]) -> str:
+    """Which addresses a role's netdevs have and should not, or lack; empty when none.
+
+    A role that is absent has none, which is right where none are wanted; a pair of which there
+    is no netdev at all is not what the case speaks of.
+    """
+    found = view_.role(role)
+    if not found:
+        there = view_.failover or view_.standby or view_.primary
+        if there and not wanted:
+            return ""
+        return f"there is none; the guest has {_list(view_.links)}"
+    wrong = []
+    for link in found:
+        has = {ip_interface(one): one for one in link.addresses}
+        extra = [text for address, text in has.items() if address not in wanted]
+        missing = [str(address) for address in wanted if address not in has]
+        if extra:
+            wrong.append(f"{describe(link)} carries {', '.join(extra)}")
+        if missing:
+            wrong.append(f"{describe(link)} does not carry {', '.join(missing)}")
+    return "; ".join(wrong)
+
+
+def shown_addresses(view_: PairView, role: Role) -> str:
+    """The addresses of the role's netdevs, or ``absent``."""
+    return (
+        "; ".join(
+            f"{link.name} ({link.driver or 'driver unknown'}) carries "
+            + (", ".join(link.addresses) or "no address")
+            for link in view_.role(role)
+        )
+        or ABSENT
+    )
 
 
 def shown(view_: PairView, role: Role) -> str:

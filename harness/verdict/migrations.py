@@ -9,8 +9,9 @@ from typing import Literal
 
 from harness.observe import TRAFFIC_STEP, QmpEvent
 from harness.verdict.evidence import Evidence, Migration
-from harness.verdict.grammar import TERMINAL, judge_states, parse_version
+from harness.verdict.grammar import judge_states, named
 from harness.verdict.model import Judged, Outcome, worst
+from harness.versions import TERMINAL, QemuWords
 
 RoleName = Literal["source", "destination"]
 
@@ -58,8 +59,13 @@ def _end(evidence: Evidence, migration: Migration, wanted: str) -> Judged:
             Outcome.CANNOT_TELL,
             f"step {migration.step}: the source's last status is {status}, at {at}",
         )
-    outcome = Outcome.PASSED if status == wanted else Outcome.FAILED
-    return Judged(outcome, f"step {migration.step}: {status} at {at}, says the source's QEMU")
+    reason = f"step {migration.step}: {status} at {at}, says the source's QEMU"
+    arrived = states(evidence, migration, "destination")
+    if status == "completed" and arrived and arrived[-1][0] == "failed":
+        # Without a return path the source only knows that it has sent everything.
+        reason += f"; but failed at {arrived[-1][1]}, says the destination's"
+        return Judged(Outcome.FAILED, reason)
+    return Judged(Outcome.PASSED if status == wanted else Outcome.FAILED, reason)
 
 
 def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:
@@ -68,10 +74,10 @@ def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:
     for migration in evidence.migrations:
         host = host_of(evidence, migration, role)
         version = evidence.qemu_versions.get((migration.guest, host), "")
-        parsed = parse_version(version)
-        versions.append(f"{parsed[0]}.{parsed[1]}" if parsed else "of unknown version")
-        words = [status for status, _ in states(evidence, migration, role)]
-        judged.append(judge_states(role, words, version))
+        words = evidence.qemu_words.get((migration.guest, host), QemuWords())
+        versions.append(named(version, words))
+        seen = [status for status, _ in states(evidence, migration, role)]
+        judged.append(judge_states(role, seen, version, words))
     return " and ".join(dict.fromkeys(versions)), worst(judged)
 
 

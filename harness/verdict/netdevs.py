@@ -1,4 +1,4 @@
-"""Judge what the guest's netdevs look like at a moment.
+"""Judge what the guest's netdevs look like at a moment, and the addresses they carry.
 
 ``start`` and ``end`` are the guest's own answers at those times. ``precopy`` is followed
 from the start snapshot through the guest's link events, over the whole time from the
@@ -13,15 +13,43 @@ Neighbours: ``links`` sorts netdevs into roles; ``judge`` makes findings of the 
 
 from __future__ import annotations
 
-from harness.case.expect import ABSENT
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.case.netdevs import ABSENT, Interface, Role
 from harness.observe import LinkState, QmpEvent
 from harness.verdict.evidence import Evidence, Migration, Pair
-from harness.verdict.links import History, PairView, Role, history, shown, view, wrong_with
+from harness.verdict.links import (
+    History,
+    PairView,
+    history,
+    shown,
+    shown_addresses,
+    view,
+    wrong_addresses,
+    wrong_with,
+)
 from harness.verdict.model import Judged, Outcome, worst
 from harness.verdict.moments import Known, Moment, compare, seconds
 
 _GIVEN_UP = ("cancelling", "cancelled", "failing", "failed")
 """Statuses with which precopy ends where the source is never stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What is asked of one role of a pair.
+
+    ``wrong`` says what is wrong with it, or nothing; ``shown`` what it is; ``told`` is what
+    two witnesses have to agree on for a netdev.
+    """
+
+    role: Role
+    wrong: Callable[[PairView], str]
+    shown: Callable[[PairView], str]
+    told: Callable[[LinkState], tuple[object, ...]]
+    gone: bool = False
+    """The netdev is to be absent: since when it is, is worth telling."""
 
 
 def judge_role(
@@ -30,19 +58,55 @@ def judge_role(
     """Whether one role of one pair is as wanted at ``start``, ``precopy`` or ``end``."""
     pair = evidence.pair(guest, standby)
     if pair is None:
-        return Judged(Outcome.CANNOT_TELL, f"the plan has no failover pair {standby} of {guest}")
+        return _no_pair(guest, standby)
+    demand = _Demand(
+        role,
+        wrong=lambda found: wrong_with(found, pair, role, wanted),
+        shown=lambda found: shown(found, role),
+        told=lambda link: (link.index, link.driver, link.mac.lower(), link.master),
+        gone=wanted == ABSENT,
+    )
+    return _judge(evidence, moment, pair, demand)
+
+
+def judge_addresses(
+    evidence: Evidence,
+    moment: str,
+    guest: str,
+    standby: str,
+    role: Role,
+    wanted: tuple[Interface, ...],
+) -> Judged:
+    """Whether one role of one pair carries exactly the ``wanted`` addresses at a moment."""
+    pair = evidence.pair(guest, standby)
+    if pair is None:
+        return _no_pair(guest, standby)
+    demand = _Demand(
+        role,
+        wrong=lambda found: wrong_addresses(found, role, wanted),
+        shown=lambda found: shown_addresses(found, role),
+        told=lambda link: (link.index, *sorted(link.addresses)),
+    )
+    return _judge(evidence, moment, pair, demand)
+
+
+def _no_pair(guest: str, standby: str) -> Judged:
+    return Judged(Outcome.CANNOT_TELL, f"the plan has no failover pair {standby} of {guest}")
+
+
+def _judge(evidence: Evidence, moment: str, pair: Pair, demand: _Demand) -> Judged:
     if moment == "precopy":
-        migrations = [one for one in evidence.migrations if one.guest == guest]
+        migrations = [one for one in evidence.migrations if one.guest == pair.guest]
         if not migrations:
-            return Judged(Outcome.CANNOT_TELL, f"no migration of {guest} began")
-        return worst(_precopy(evidence, one, pair, role, wanted) for one in migrations)
-    judged = _snapshot(evidence, moment, pair, role, wanted)
+            return Judged(Outcome.CANNOT_TELL, f"no migration of {pair.guest} began")
+        return worst(_precopy(evidence, one, pair, demand) for one in migrations)
+    judged = _snapshot(evidence, moment, pair, demand)
     if moment == "end" and judged.outcome is not Outcome.CANNOT_TELL:
-        return _second_witness(evidence, pair, role) or judged
+        return _second_witness(evidence, pair, demand) or judged
     return judged
 
 
-def _snapshot(evidence: Evidence, moment: str, pair: Pair, role: Role, wanted: str) -> Judged:
+def _snapshot(evidence: Evidence, moment: str, pair: Pair, demand: _Demand) -> Judged:
     snapshot = evidence.snapshot(pair.guest, moment)
     if snapshot is None:
         return Judged(
@@ -50,19 +114,19 @@ def _snapshot(evidence: Evidence, moment: str, pair: Pair, role: Role, wanted: s
         )
     found = view(snapshot.links, pair)
     at = f"{pair.guest}'s snapshot at {seconds(snapshot.t_ns, evidence.zero_ns)}"
-    if wrong := wrong_with(found, pair, role, wanted):
+    if wrong := demand.wrong(found):
         return Judged(Outcome.FAILED, f"{at}: {wrong}")
-    return Judged(Outcome.PASSED, f"{at}: {shown(found, role)}")
+    return Judged(Outcome.PASSED, f"{at}: {demand.shown(found)}")
 
 
-def _same(one: tuple[LinkState, ...], other: tuple[LinkState, ...]) -> bool:
-    def key(link: LinkState) -> tuple[object, ...]:
-        return link.index, link.driver, link.mac.lower(), link.master
+def _same(one: PairView, other: PairView, demand: _Demand) -> bool:
+    def told(found: PairView) -> list[str]:
+        return sorted(repr(demand.told(link)) for link in found.role(demand.role))
 
-    return sorted(map(repr, map(key, one))) == sorted(map(repr, map(key, other)))
+    return told(one) == told(other)
 
 
-def _second_witness(evidence: Evidence, pair: Pair, role: Role) -> Judged | None:
+def _second_witness(evidence: Evidence, pair: Pair, demand: _Demand) -> Judged | None:
     """Cannot tell if the link events lead to another end than the end snapshot shows."""
     start = evidence.snapshot(pair.guest, "start")
     end = evidence.snapshot(pair.guest, "end")
@@ -71,7 +135,7 @@ def _second_witness(evidence: Evidence, pair: Pair, role: Role) -> Judged | None
     past = history(start, [m for m in evidence.links(pair.guest) if m.t_ns <= end.t_ns])
     derived = view(past.states[-1], pair)
     found = view(end.links, pair)
-    if _same(derived.role(role), found.role(role)):
+    if _same(derived, found, demand):
         return None
     # An event that came with the end snapshot may be missing on either side of it.
     borderline = [
@@ -86,8 +150,8 @@ def _second_witness(evidence: Evidence, pair: Pair, role: Role) -> Judged | None
     )
     return Judged(
         Outcome.CANNOT_TELL,
-        f"two witnesses disagree at the end: the snapshot shows {shown(found, role)}, "
-        f"{pair.guest}'s link events lead to {shown(derived, role)}; {why}",
+        f"two witnesses disagree at the end: the snapshot shows {demand.shown(found)}, "
+        f"{pair.guest}'s link events lead to {demand.shown(derived)}; {why}",
     )
 
 
@@ -106,9 +170,7 @@ def _border(
     return None
 
 
-def _precopy(
-    evidence: Evidence, migration: Migration, pair: Pair, role: Role, wanted: str
-) -> Judged:
+def _precopy(evidence: Evidence, migration: Migration, pair: Pair, demand: _Demand) -> Judged:
     active = _border(evidence, migration, status="active")
     if active is None:
         return Judged(
@@ -135,7 +197,7 @@ def _precopy(
             f"step {migration.step}: no STOP of the source was recorded, so nobody knows when "
             "precopy ended",
         )
-    return _over(evidence, past, active, stop, pair, role, wanted)
+    return _over(evidence, past, active, stop, pair, demand)
 
 
 def _over(
@@ -144,8 +206,7 @@ def _over(
     active: Moment,
     stop: Moment,
     pair: Pair,
-    role: Role,
-    wanted: str,
+    demand: _Demand,
 ) -> Judged:
     """Judge every state of the netdevs from ``active`` to ``stop``.
 
@@ -168,10 +229,10 @@ def _over(
     )
     doubts = []
     for number in range(first, max(latest, first) + 1):
-        wrong = wrong_with(view(past.states[number], pair), pair, role, wanted)
+        wrong = demand.wrong(view(past.states[number], pair))
         if not wrong:
             continue
-        since = _since(evidence, past, number, role)
+        since = _since(evidence, past, number)
         if settled <= number <= last:
             return Judged(Outcome.FAILED, f"{borders}: {wrong}, {since}")
         doubts.append(
@@ -180,14 +241,13 @@ def _over(
         )
     if doubts:
         return Judged(Outcome.CANNOT_TELL, doubts[0])
-    found = shown(view(past.states[settled], pair), role)
-    reason = f"{borders}: {found}"
-    if wanted == ABSENT:
-        reason += ", " + _since(evidence, past, settled, role)
+    reason = f"{borders}: {demand.shown(view(past.states[settled], pair))}"
+    if demand.gone:
+        reason += ", " + _since(evidence, past, settled)
     return Judged(Outcome.PASSED, reason)
 
 
-def _since(evidence: Evidence, past: History, number: int, role: Role) -> str:
+def _since(evidence: Evidence, past: History, number: int) -> str:
     """Since when the state after ``number`` events holds, and who says so."""
     if not number:
         return "as in the start snapshot"

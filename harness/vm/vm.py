@@ -23,6 +23,7 @@ from harness.reach.clock import Stamp
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Machine, RemoteProcess
 from harness.reach.wire import AgentRefused
+from harness.versions import QemuWords, words_of_schema
 from harness.vm.loop import LoopThread, shared_loop
 from harness.vm.migration import ALWAYS, Capability, MigrationInfo, ParameterValue, migration_info
 from harness.vm.session import QmpSession, SessionLost
@@ -67,6 +68,8 @@ class Vm:
         self._state = RunState.NEW
         self._events: list[QmpEvent] = []
         self._lost = ""
+        self.words = QemuWords()
+        """What this QEMU knows, where somebody has asked it."""
 
     @property
     def state(self) -> RunState:
@@ -175,6 +178,10 @@ class Vm:
             raise VmError(f"{self.title}: the type of /machine is {answer!r}")
         return answer.removesuffix("-machine")
 
+    def ask_words(self) -> QemuWords:
+        """What this QEMU says it knows (`query-qmp-schema`, 240 kB in QEMU 10.0)."""
+        return words_of_schema(self.execute("query-qmp-schema"))
+
     def refresh(self) -> RunState:
         """Ask QEMU for its run state."""
         while True:
@@ -202,7 +209,8 @@ class Vm:
 
     def must_run(self) -> None:
         """VmExited, with QEMU's last words, when it has ended."""
-        if self._state is RunState.EXITED:
+        # The process may be known to have ended a moment before its state says so.
+        if self.process is not None and not self.process.running:
             raise self._ended_error("it should have gone on", "")
 
     def wait_event(
@@ -294,6 +302,13 @@ class Vm:
         parameters: Mapping[str, ParameterValue] | None,
     ) -> None:
         wanted = {**ALWAYS, **(capabilities or {})}
+        known = self.words.capabilities
+        if known and (unknown := [name for name in wanted if name not in known]):
+            raise VmError(
+                f"{self.title}: this QEMU has no migration capability "
+                + ", ".join(map(repr, unknown)),
+                hint=f"it says it knows {', '.join(known)}",
+            )
         given = [{"capability": name, "state": on} for name, on in wanted.items()]
         self.execute("migrate-set-capabilities", {"capabilities": given})
         if parameters:

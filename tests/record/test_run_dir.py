@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import InputError, RecordError
 from harness.record import QemuVersion, RunDir, RunInfo, Versions
+from harness.versions import QemuWords
 
 INFO = RunInfo(
     claim="a claim",
@@ -19,7 +20,14 @@ INFO = RunInfo(
 )
 VERSIONS = Versions(
     harness="0.1.0",
-    qemu=(QemuVersion(guest="g1", host="alpha", version="10.0.13"),),
+    qemu=(
+        QemuVersion(
+            guest="g1",
+            host="alpha",
+            version="10.0.13",
+            words=QemuWords(statuses=("none", "setup"), events=("STOP",)),
+        ),
+    ),
     kernels={"g1": "6.12.107"},
 )
 
@@ -33,6 +41,19 @@ def test_what_was_written_is_read_back(tmp_path: pathlib.Path) -> None:
     again = RunDir.open(tmp_path / "run")
     assert again.info() == INFO
     assert again.versions() == VERSIONS
+
+
+def test_a_record_from_before_qemus_were_asked_for_their_words_is_read(
+    tmp_path: pathlib.Path,
+) -> None:
+    run = RunDir.create(tmp_path / "run")
+    run.write_info(INFO)
+    old = '{"harness": "0.1.0", "qemu": [{"guest": "g1", "host": "alpha", "version": "10.0.13"}]}'
+    run.write(RunDir.VERSIONS, old)
+
+    (qemu,) = run.versions().qemu
+
+    assert qemu.words == QemuWords()
 
 
 def test_a_run_never_takes_over_a_directory_that_exists(tmp_path: pathlib.Path) -> None:

@@ -22,6 +22,7 @@ from harness.observe import (
     StepFact,
 )
 from harness.verdict import Evidence, MeasuredStream, Pair, SeenAt
+from harness.versions import QemuWords
 from tests.case.files import HEAD, STEPS, TOPOLOGY, TRAFFIC, write
 
 MS = 1_000_000
@@ -133,6 +134,7 @@ class Story:
     versions: Mapping[tuple[str, str], str] = field(
         default_factory=lambda: {("g1", "alpha"): "10.0.13", ("g1", "beta"): "10.0.13"}
     )
+    words: Mapping[tuple[str, str], QemuWords] = field(default_factory=dict)
     streams: Mapping[str, MeasuredStream] = field(default_factory=dict)
     steps: str = STEPS
     seen: tuple[SeenAt, ...] = ()
@@ -148,4 +150,5 @@ class Story:
             self.versions,
             self.streams,
             seen=self.seen,
+            qemu_words=self.words,
         )

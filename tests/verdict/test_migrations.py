@@ -8,8 +8,9 @@ from typing import Literal
 import pytest
 
 from harness.verdict import Finding, Outcome, Verdict, judge
-from harness.verdict.grammar import GRAMMARS, TERMINAL, judge_states, parse_version
+from harness.verdict.grammar import judge_states
 from harness.verdict.model import conclude
+from harness.versions import QemuWords
 from tests.verdict.story import Story, status, step
 
 COMPLETED = "  migration: completed\n"
@@ -50,6 +51,21 @@ def test_an_end_that_nobody_recorded_cannot_be_told(
         del story.facts[name]
 
     assert of(judge(story.evidence()), "expect.migration").outcome is Outcome.CANNOT_TELL
+
+
+def test_a_migration_that_the_destination_could_not_load_has_not_completed(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = Story(tmp_path, COMPLETED)
+    story.facts["d completed"] = status(2021, "destination", "failed")
+
+    found = of(judge(story.evidence()), "expect.migration")
+
+    assert found.outcome is Outcome.FAILED
+    assert found.reason == (
+        "step 1 migrate: completed at +2.022s, says the source's QEMU; but failed at +2.021s, "
+        "says the destination's"
+    )
 
 
 SOURCE = "invariants.migration-states.source"
@@ -129,21 +145,61 @@ def test_the_grammar_of_each_version(
     assert judge_states(role, states.split(), version).outcome is outcome
 
 
-def test_every_state_of_every_grammar_leads_to_an_end() -> None:
-    for grammar in GRAMMARS:
-        for automaton in (grammar.source, grammar.destination):
-            ending = set(TERMINAL)
-            while True:
-                more = {state for state, after in automaton.items() if after & ending} - ending
-                if not more:
-                    break
-                ending |= more
-            assert set(automaton) <= ending
+BASE = (
+    "none setup cancelling cancelled active postcopy-active postcopy-paused postcopy-recover "
+    "completed failed colo pre-switchover device wait-unplug"
+)
 
 
-def test_a_version_is_read_from_what_qemu_says() -> None:
-    assert parse_version("10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)") == (10, 0)
-    assert parse_version("") is None
+@pytest.mark.parametrize(
+    ("version", "knows", "states", "outcome", "reason"),
+    [
+        # 10.0 with the `failing` of 11.0, as its schema says
+        ("10.0.13", BASE + " failing", "setup active failing failed", PASS, ""),
+        ("11.1.0", BASE, "setup active failing failed", FAIL, "failing, which is not among the "),
+        ("7.2.22", BASE, "setup wait-unplug active completed", PASS, ""),
+        ("7.2.22", BASE, "setup active device completed", FAIL, "QEMU 7.2 allows"),
+        ("11.1.0", BASE + " failing", "setup active completed", FAIL, "QEMU 11.1 allows"),
+        ("10.0.13", BASE, "setup active landing completed", FAIL, "after active came landing, "),
+        (
+            "10.0.13",
+            BASE + " landing",
+            "setup active landing completed",
+            UNTOLD,
+            "this QEMU 10.0 says it knows landing (query-qmp-schema), of which no grammar known",
+        ),
+        ("12.0.0", BASE + " failing", "setup active device completed", PASS, ""),
+        ("12.0.0", BASE + " landing", "setup active landing completed", UNTOLD, "landing"),
+        ("12.0.0", BASE, "setup active landing completed", FAIL, "not among the statuses"),
+        ("12.0.0", BASE, "setup active completed", UNTOLD, "newer than 11.1, the newest whose"),
+    ],
+)
+def test_a_qemu_is_judged_by_what_it_says_it_knows(
+    version: str, knows: str, states: str, outcome: Outcome, reason: str
+) -> None:
+    judged = judge_states("source", states.split(), version, QemuWords(statuses=knows.split()))  # type: ignore[arg-type]
+
+    assert judged.outcome is outcome
+    assert reason in judged.reason
+
+
+def test_a_newer_qemu_than_the_table_is_judged_by_its_own_schema_and_that_is_said(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = Story(tmp_path, COMPLETED, versions={("g1", "alpha"): "12.0.0", ("g1", "beta"): "12.1"})
+    story.words = {("g1", "alpha"): QemuWords(statuses=tuple(BASE.split()))}
+
+    verdict = judge(story.evidence())
+
+    assert verdict.outcome is Outcome.PASSED
+    assert of(verdict, SOURCE).expectation == (
+        "the source's migration states follow the grammar of QEMU 12.0 (newer than known here: "
+        "by its own schema and the grammar of 11.1)"
+    )
+    assert of(verdict, "invariants.migration-states.destination").expectation == (
+        "the destination's migration states follow the grammar of QEMU 12.1 (newer than known "
+        "here: by the grammar of 11.1)"
+    )
 
 
 def test_a_step_that_failed_fails_the_case_with_its_reason(tmp_path: pathlib.Path) -> None:

@@ -248,3 +248,151 @@ def test_a_master_that_is_renamed_keeps_its_slaves(tmp_path: pathlib.Path) -> No
     facts["renamed"] = link(2700, "changed", named)
 
     assert finding(tmp_path, END_PATH, facts, END).outcome is Outcome.PASSED
+
+
+LOCAL = "fe80::5054:ff:fe6f:55cc/64"
+OWN = "10.77.0.2/24"
+NAMED = MASTER.model_copy(update={"addresses": (OWN, LOCAL)})
+LOUD = STANDBY.model_copy(update={"addresses": (LOCAL,)})
+LOUD_BACK = PRIMARY_BACK.model_copy(update={"addresses": (LOCAL,)})
+QUIET = "{failover: any, standby: none, primary: none}"
+ADDRESSES = "".join(
+    f"    {moment}: {{g1: {{net1: {{addresses: {QUIET}}}}}}}\n"
+    for moment in ("start", "precopy", "end")
+)
+NO_ADDRESSES = "  netdevs:\n" + ADDRESSES
+
+
+def addresses_path(moment: str, role: str) -> str:
+    return f"expect.netdevs.{moment}.g1.net1.addresses.{role}"
+
+
+def with_addresses(folder: pathlib.Path, **by_name: Fact) -> dict[str, Fact]:
+    """A good migration, its master with addresses; in the order of time, as it is recorded."""
+    given: dict[str, Fact] = {
+        "start": snapshot(0, "start", NAMED, STANDBY, PRIMARY),
+        "end": snapshot(3000, "end", NAMED, STANDBY, PRIMARY_BACK),
+    }
+    facts = {**Story(folder, "").facts, **given, **by_name}
+    return dict(sorted(facts.items(), key=lambda item: item[1].t_ns))
+
+
+def test_slaves_without_addresses_pass_at_every_moment(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, NO_ADDRESSES)
+    story.facts = with_addresses(tmp_path)
+
+    verdict = judge(story.evidence())
+
+    assert verdict.outcome is Outcome.PASSED
+    told = {one.path: one for one in verdict.findings if ".addresses." in one.path}
+    assert list(told) == [
+        addresses_path(moment, role)
+        for moment in ("start", "precopy", "end")
+        for role in ("standby", "primary")
+    ]
+    at_start = told[addresses_path("start", "standby")]
+    assert at_start.expectation == "at the start the standby of g1 net1 carries no address"
+    assert at_start.reason.endswith("eth0nsby (virtio_net) carries no address")
+    assert told[addresses_path("precopy", "primary")].reason.endswith("absent")
+
+
+def test_an_address_on_a_slave_fails_at_the_start_and_is_named(tmp_path: pathlib.Path) -> None:
+    facts = with_addresses(tmp_path, start=snapshot(0, "start", NAMED, LOUD, PRIMARY))
+
+    found = finding(tmp_path, addresses_path("start", "standby"), facts, NO_ADDRESSES)
+
+    assert found.outcome is Outcome.FAILED
+    assert found.reason == (
+        "g1's snapshot at +0.000s: eth0nsby (virtio_net, 52:54:00:6f:55:cc, master eth0, up) "
+        f"carries {LOCAL}"
+    )
+
+
+def test_an_address_that_a_slave_gets_during_precopy_fails(tmp_path: pathlib.Path) -> None:
+    facts = with_addresses(tmp_path, loud=link(1500, "changed", LOUD))
+
+    found = finding(tmp_path, addresses_path("precopy", "standby"), facts, NO_ADDRESSES)
+
+    assert found.outcome is Outcome.FAILED
+    assert f"carries {LOCAL}, last link event eth0nsby changed at +1.500s" in found.reason
+
+
+def test_an_address_that_comes_about_when_the_source_stops_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    facts = with_addresses(
+        tmp_path,
+        loud=link(1999, "changed", LOUD, err=3),
+        quiet=link(2400, "changed", STANDBY),
+    )
+
+    found = finding(tmp_path, addresses_path("precopy", "standby"), facts, NO_ADDRESSES)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert "closer than the errors" in found.reason
+
+
+def test_an_address_on_the_primary_that_came_back_fails_at_the_end(tmp_path: pathlib.Path) -> None:
+    facts = with_addresses(
+        tmp_path,
+        loud=link(2700, "changed", LOUD_BACK),
+        end=snapshot(3000, "end", NAMED, STANDBY, LOUD_BACK),
+    )
+
+    found = finding(tmp_path, addresses_path("end", "primary"), facts, NO_ADDRESSES)
+
+    assert found.outcome is Outcome.FAILED
+    assert f"eth1 (e1000e, 52:54:00:6f:55:cc, master eth0, up) carries {LOCAL}" in found.reason
+
+
+def test_an_address_that_only_one_of_two_witnesses_saw_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    facts = with_addresses(tmp_path, end=snapshot(3000, "end", NAMED, STANDBY, LOUD_BACK))
+
+    found = finding(tmp_path, addresses_path("end", "primary"), facts, NO_ADDRESSES)
+
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.reason == (
+        f"two witnesses disagree at the end: the snapshot shows eth1 (e1000e) carries {LOCAL}, "
+        "g1's link events lead to eth1 (e1000e) carries no address; the record of one of them "
+        "is incomplete"
+    )
+
+
+@pytest.mark.parametrize(
+    ("links", "outcome", "reason"),
+    [
+        ((NAMED, STANDBY), Outcome.PASSED, f"eth0 (net_failover) carries {OWN}, {LOCAL}"),
+        ((MASTER, STANDBY), Outcome.FAILED, f"up) does not carry {OWN}, {LOCAL}"),
+        (
+            (NAMED.model_copy(update={"addresses": (OWN, LOCAL, "10.0.0.9/8")}),),
+            Outcome.FAILED,
+            "up) carries 10.0.0.9/8",
+        ),
+        ((STANDBY,), Outcome.FAILED, "there is none; the guest has eth0nsby"),
+    ],
+)
+def test_listed_addresses_are_all_that_a_netdev_carries(
+    tmp_path: pathlib.Path, links: tuple[object, ...], outcome: Outcome, reason: str
+) -> None:
+    facts = changed(tmp_path, start=snapshot(0, "start", *links))  # type: ignore[arg-type]
+    listed = f"addresses: {{failover: [{OWN}, 'fe80:0::5054:ff:fe6f:55cc/64']}}"
+    expect = f"  netdevs: {{start: {{g1: {{net1: {{{listed}}}}}}}}}\n"
+
+    found = finding(tmp_path, addresses_path("start", "failover"), facts, expect)
+
+    assert found.outcome is outcome
+    assert reason in found.reason
+    assert found.expectation == f"at the start the failover of g1 net1 carries {OWN}, {LOCAL}"
+
+
+def test_a_guest_without_the_pair_is_not_one_whose_slaves_have_no_addresses(
+    tmp_path: pathlib.Path,
+) -> None:
+    facts = with_addresses(tmp_path, start=snapshot(0, "start"))
+
+    found = finding(tmp_path, addresses_path("start", "standby"), facts, NO_ADDRESSES)
+
+    assert found.outcome is Outcome.FAILED
+    assert "there is none; the guest has no netdevs" in found.reason

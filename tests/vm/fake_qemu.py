@@ -5,7 +5,8 @@
 SCRIPT is JSON: ``{"greeting": [...], "COMMAND": [...], ...}``; each list holds what is done
 at that moment: ``{"return": ...}``, ``{"error": [class, desc]}``, ``{"event": [name, data]}``,
 ``{"print": text}``, ``{"hangup": true}`` (close the session, keep running), ``{"exit": status}``,
-``{"cut": true}`` (half a line, then exit), ``{"pause": true}`` (never answer). A command that
+``{"cut": true}`` (half a line, then exit), ``{"pause": true}`` (never answer), ``{"become":
+SCRIPT}`` (follow that for the commands in it from then on). A command that
 the script does not name returns ``{}``. ``{"listen": false}`` at the top: never listen.
 """
 
@@ -76,6 +77,8 @@ def main() -> None:
                 if "unknown_time" in action:
                     stamp = {"seconds": -1, "microseconds": -1}
                 say({"event": name, "data": data, "timestamp": stamp})
+            elif "become" in action:
+                script.update(action["become"])
             elif "print" in action:
                 print(action["print"], file=sys.stderr, flush=True)
             elif "hangup" in action:

@@ -11,6 +11,7 @@ from harness.errors import VmExited
 from harness.observe import QmpEvent
 from harness.reach.deadline import Deadline
 from harness.reach.local import NamespaceMachine
+from harness.versions import grammar_of, parse_version
 from harness.vm import RunState, Vm
 from harness.vm.session import QmpRefused
 
@@ -90,3 +91,19 @@ def test_qemus_own_complaint_is_in_the_error(make_qemu: MakeQemu) -> None:
         vm.start(Deadline(30))
     assert "g1 on alpha: QEMU ended with status 1 while starting" in str(caught.value)
     assert "'no-such-device' is not a valid device model name" in str(caught.value)
+
+
+def test_a_real_qemu_tells_its_statuses_capabilities_and_events(make_qemu: MakeQemu) -> None:
+    vm = make_qemu("words")
+    vm.start(Deadline(30))
+
+    words = vm.ask_words()
+
+    assert {"none", "setup", "wait-unplug", "active", "device", "completed"} <= set(words.statuses)
+    assert {"events", "multifd", "pause-before-switchover"} <= set(words.capabilities)
+    assert {"MIGRATION", "STOP", "RESUME", "UNPLUG_PRIMARY"} <= set(words.events)
+    # every change that this QEMU's version brought is one that its schema tells too
+    version = parse_version(vm.version())
+    assert version is not None
+    assert grammar_of(version, words.statuses) == grammar_of(version)
+    vm.quit(Deadline(10))

@@ -14,6 +14,7 @@ from harness.errors import DeadlineExceeded, VmError, VmExited, WrongState
 from harness.observe import QmpEvent
 from harness.reach.deadline import Deadline
 from harness.reach.local import NamespaceMachine
+from harness.versions import QemuWords
 from harness.vm import MigrationInfo, RunState, Vm
 from harness.vm.session import QmpRefused
 
@@ -104,6 +105,20 @@ def test_an_incoming_vm_runs_after_resume(make_vm: MakeVm) -> None:
         lambda e: e.data.get("status") == "completed", Deadline(10), what="MIGRATION completed"
     )
     assert vm.state is RunState.RUNNING
+
+
+def test_a_capability_that_this_qemu_does_not_have_is_told_before_it_is_asked_for(
+    make_vm: MakeVm,
+) -> None:
+    vm = started(make_vm())
+    vm.words = QemuWords(capabilities=("events", "multifd"))
+    with pytest.raises(VmError) as caught:
+        vm.migrate("tcp:127.0.0.1:1", capabilities={"mapped-ram": True})
+    assert str(caught.value) == (
+        "g1 on alpha: this QEMU has no migration capability 'mapped-ram'\n"
+        "  hint: it says it knows events, multifd"
+    )
+    vm.quit(Deadline(10))
 
 
 def test_the_events_capability_is_set_for_every_migration_beside_the_wanted_ones(
