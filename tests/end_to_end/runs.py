@@ -18,6 +18,7 @@ from typing import Any
 from tests.cli.places import ROOT, Place
 
 FLAT = ROOT / "topologies" / "flat-pair.yaml"
+NESTED = ROOT / "topologies" / "nested-vfio.yaml"
 CASE = ROOT / "testcases" / "migrate-under-traffic.yaml"
 RUN_S = 120.0
 

@@ -1,4 +1,4 @@
-"""A patch that breaks failover is caught, and named by the expectation that it breaks.
+"""Other kernels and QEMUs: what a patch or a version breaks is caught, and told by its reason.
 
 The patches are the tests' own: a line each. They are built by recipe, from Debian's sources.
 """
@@ -6,13 +6,14 @@ The patches are the tests' own: a line each. They are built by recipe, from Debi
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from harness.images import Store
 from tests.cli.places import Place
-from tests.end_to_end.runs import CASE, FLAT, RUN_S
+from tests.end_to_end.runs import CASE, FLAT, NESTED, ROOT, RUN_S
 
 # net_failover transmits on the standby although the primary is up.
 ALWAYS_ON_THE_STANDBY = """\
@@ -54,7 +55,7 @@ SENDS = """\
 case: a guest sends through its primary, and through its standby while that is away
 topology: {topology}
 traffic:
-  outbound: {{from: g1, to: client, udp: {{rate: 200/s, size: 128}}, rate_tolerance: 30%}}
+  outbound: {{from: g1, to: client, udp: {{rate: 50/s, size: 128}}, rate_tolerance: 30%}}
 steps:
   - migrate: {{guest: g1, to: beta, within: 60s}}
   - wait: {{for: {{guest: g1, primary: net1, state: up}}, within: 60s}}
@@ -103,6 +104,42 @@ def test_a_module_that_sends_on_the_wrong_netdev_is_caught(here: Place) -> None:
     # The answers to the guest's ARP requests come to the standby, too, which drops them.
     assert failures(out) == ["the traffic flows before step 1"]
     assert "net_failover replaced" in done.stdout
+
+
+@pytest.mark.lab
+def test_6_1_puts_addresses_on_the_slaves_and_6_12_does_not(here: Place) -> None:
+    store = Store()
+    store.guest("guest", store.kernel("kernel-6.1"))
+    case, out = ROOT / "testcases" / "no-addresses-on-slaves.yaml", here.folder / "out.json"
+
+    newer = here.harness("run", case, "--guest-kernel", "kernel-6.12", "--quiet", timeout=RUN_S)
+    older = here.harness(
+        *("run", case, "--guest-kernel", "kernel-6.1", "--json", out, "--quiet"), timeout=RUN_S
+    )
+
+    assert newer.returncode == 0, newer.stdout + newer.stderr
+    assert older.returncode == 1, older.stdout + older.stderr
+    result = json.loads(out.read_text(encoding="utf-8"))
+    failed = [one for one in result["findings"] if one["outcome"] == "failed"]
+    assert {one["path"].rsplit(".", 1)[0] for one in failed} == {
+        f"expect.netdevs.{moment}.g1.net1.addresses" for moment in ("start", "precopy", "end")
+    }
+    assert all("carries fe80::" in one["reason"] for one in failed)
+
+
+@pytest.mark.nested
+def test_a_qemu_of_a_plain_prefix_runs_here_and_inside_a_nested_host(here: Place) -> None:
+    prefix = here.folder / "prefix"
+    shutil.copytree(Store().toolchain("qemu").root, prefix, symlinks=True)
+    for topology, variant in ((FLAT, "flat"), (NESTED, "nested")):
+        case, out = here.folder / f"{variant}.yaml", here.folder / f"{variant}.json"
+        case.write_text(SENDS.format(topology=topology), encoding="utf-8")
+        done = here.harness(
+            "run", case, "--qemu", f"path:{prefix}", "--json", out, "--quiet", timeout=RUN_S
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        versions = json.loads(out.read_text(encoding="utf-8"))["versions"]
+        assert {one["image"] for one in versions["qemu"]} == {f"qemu:path:{prefix}"}
 
 
 @pytest.mark.slow

@@ -29,12 +29,17 @@ PAIRS = (PairPlan("net1", "hostdev0", MAC),)
 # Stands in for a guest: it holds the tap's other end. Numbers COUNT, from the guest; then the
 # namespace's own kernel sends as many back, through the tap to the guest.
 GUEST = """
-import fcntl, os, socket, struct, sys
+import fcntl, os, socket, struct, sys, time
 name, count, payload = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
 tap = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1002 | 0x4000))
 link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 link.bind((name, 0))
+# A tap whose other end was just opened sends nothing before the kernel has noticed.
+end = time.monotonic() + 10
+while open(f"/sys/class/net/{name}/operstate").read() != "up\\n":
+    if time.monotonic() > end:
+        sys.exit(name + " is not up")
 for number in range(count):
     head = payload[:50] + struct.pack("!I", number) + payload[54:]
     os.write(tap, bytes(10) + head)
