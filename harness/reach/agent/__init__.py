@@ -4,8 +4,8 @@ It runs on the machine (in a namespace here, or over ssh), talks JSON lines on i
 stdout, and undoes all it made when told to, or when its stdin ends. It needs Python 3.9,
 and pyroute2 (0.8 or 0.9) only once a netlink operation is asked for.
 
-The modules beside this one are the program (``core``, ``process``, ``links``, ``pci``,
-``fdb``, ``kmsg``); the harness does not import them. Neighbours: ``machine`` is the typed client.
+The modules beside this one are the program (``MODULES``); the harness does not import them.
+Neighbours: ``machine`` is the typed client.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 from importlib import resources
 
-MODULES = ("core", "process", "links", "pci", "fdb", "kmsg")
-"""In the order of their imports; ``core`` holds ``main``."""
+MODULES = ("core", "process", "links", "pci", "fdb", "kmsg", "program")
+"""In the order of their imports; ``program`` holds ``main``."""
 
 BOOTSTRAP = (
     "import json, sys, types\n"
@@ -23,7 +23,7 @@ BOOTSTRAP = (
     "    exec(compile(text, name, 'exec'), module.__dict__)\n"
     "    parent, _, last = name.rpartition('.')\n"
     "    if parent: setattr(sys.modules[parent], last, module)\n"
-    "sys.modules['harness.reach.agent.core'].main()\n"
+    "sys.modules['harness.reach.agent.program'].main()\n"
 )
 """What ``python3 -I -c`` is given. The modules follow as the first line of its stdin, so that
 a long-lived agent needs no file on the machine and works where nothing can be written."""

@@ -10,16 +10,12 @@ Runs on the machine, under Python 3.9 and newer; imports nothing of the harness.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import queue
-import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Args = dict[str, Any]
@@ -35,10 +31,21 @@ class Failure(Exception):
 
 
 class Agent:
-    """State of the one agent process."""
+    """State of the one agent process.
 
-    def __init__(self, output: Any) -> None:
+    ``ops`` are the operations by name; each takes the agent and its arguments. ``stream_ops``
+    are those on stream data, which have no answer.
+    """
+
+    def __init__(
+        self,
+        output: Any,
+        ops: Mapping[str, Callable[..., Any]],
+        stream_ops: Mapping[str, Callable[[Agent, Args], None]],
+    ) -> None:
         self._output = output
+        self._ops = ops
+        self._stream_ops = stream_ops
         self._output_lock = threading.Lock()
         self._undo_lock = threading.RLock()
         self._undos: dict[str, Callable[[], None]] = {}
@@ -166,8 +173,8 @@ class Agent:
             op, request, args = message["op"], message.get("id"), message.get("args", {})
             if op == "ping":
                 self.send({"id": request, "ok": clocks()})
-            elif op in STREAM_OPS:
-                STREAM_OPS[op](self, args)
+            elif op in self._stream_ops:
+                self._stream_ops[op](self, args)
             elif op == "teardown":
                 self.stop(request)
             else:
@@ -178,7 +185,7 @@ class Agent:
 
     def _serve(self, op: str, request: int, args: Args) -> None:
         try:
-            result = perform(self, op, args)
+            result = self.perform(op, args)
         except Failure as error:
             failure = {"kind": error.kind, "message": str(error), "errno": error.number}
             self.send({"id": request, "error": failure})
@@ -188,6 +195,17 @@ class Agent:
             self.send({"id": request, "error": failure})
         else:
             self.send({"id": request, "ok": result})
+
+    def perform(self, op: str, args: Args) -> Any:
+        """One operation by name. Raises Failure."""
+        action = self._ops.get(op)
+        if action is None:
+            raise Failure(f"{op}: no such operation")
+        try:
+            return action(self, **args)
+        except OSError as error:
+            where = error.filename or op
+            raise Failure(f"{where}: {error.strerror or error}", "os", error.errno or 0) from error
 
     def watch_lease(self) -> None:
         """Stop when nothing was heard for the length of the lease: the harness is gone but the
@@ -199,75 +217,8 @@ class Agent:
                 return
 
 
-def perform(agent: Agent, op: str, args: Args) -> Any:
-    """One operation by name. Raises Failure."""
-    action = OPS.get(op)
-    if action is None:
-        raise Failure(f"{op}: no such operation")
-    try:
-        return action(agent, **args)
-    except OSError as error:
-        where = error.filename or op
-        raise Failure(f"{where}: {error.strerror or error}", "os", error.errno or 0) from error
-
-
 def clocks() -> Args:
     return {
         "monotonic_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC),
         "realtime_ns": time.clock_gettime_ns(time.CLOCK_REALTIME),
     }
-
-
-def hello(agent: Agent, lease_s: float = 0.0, path: str | None = None) -> Args:
-    """Terms of the session: ``lease_s`` of silence ends it (0: never); ``path`` is put on
-    ``sys.path`` (a zip with the Python packages that this machine lacks)."""
-    agent.lease_s = lease_s
-    if path:
-        sys.path.insert(0, path)
-    try:
-        import pyroute2  # noqa: F401
-
-        netlink = True
-    except ImportError:
-        netlink = False
-    return {
-        "python": ".".join(str(part) for part in sys.version_info[:3]),
-        "kernel": os.uname().release,
-        "pid": os.getpid(),
-        "uid": os.getuid(),
-        "netlink": netlink,
-        **clocks(),
-    }
-
-
-OPS: dict[str, Callable[..., Any]] = {"hello": hello}
-STREAM_OPS: dict[str, Callable[[Agent, Args], None]] = {}
-
-
-def main() -> None:
-    """Serve stdin and stdout; exit status 1 when something could not be undone."""
-    # Signals for the terminal or the ssh session must not skip the undoing.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if hasattr(os, "setsid") and os.getsid(0) != os.getpid():
-        with contextlib.suppress(PermissionError):
-            os.setsid()
-    # Where root came by sudo, the search path may be that of a user: modprobe is not on it.
-    os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-    agent = Agent(sys.stdout.buffer)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: agent.stop())
-    # Anything that prints must not land between the protocol's lines.
-    sys.stdout = sys.stderr
-    from harness.reach.agent import fdb, kmsg, links, pci, process
-
-    for module in (process, links, pci, fdb, kmsg):
-        OPS.update(module.OPS)
-    STREAM_OPS.update(process.STREAM_OPS)
-    threading.Thread(target=agent.read, args=(sys.stdin.buffer,), daemon=True).start()
-    threading.Thread(target=agent.watch_lease, daemon=True).start()
-    left = agent.run()
-    for line in left:
-        print("left behind: " + line, file=sys.stderr)
-    sys.stderr.flush()
-    # Threads blocked in a read or a wait cannot be joined; there is nothing left for them.
-    os._exit(1 if left else 0)

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from harness.reach.agent import links
-from harness.reach.agent.core import Agent, Args, Failure, perform
+from harness.reach.agent.core import Agent, Args, Failure
 
 _DEVICES = "/sys/bus/pci/devices"
 _BUS_MASTER = 0x4
@@ -209,7 +209,7 @@ def bus_master_watch(
 
 def _act(agent: Agent, action: Args) -> Args:
     try:
-        perform(agent, action["op"], action["args"])
+        agent.perform(action["op"], action["args"])
         problem = ""
     except Failure as error:
         problem = str(error)
