@@ -1,6 +1,5 @@
 """Whatever ends a command, its exit code does not say "passed" or "failed" by accident."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -18,10 +17,8 @@ def ending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     def fail(_options: object) -> int:
         raise error
 
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(command=fail)
-    monkeypatch.setattr(harness.cli, "make_parser", lambda _doc: parser)
-    return harness.cli.main([])
+    monkeypatch.setattr(harness.cli, "command_of", fail)
+    return harness.cli.main(["status"])
 
 
 def test_a_bug_of_the_harness_is_a_broken_lab_not_a_failed_test(
@@ -56,10 +53,8 @@ def test_a_second_sigterm_does_not_disturb_the_way_down(monkeypatch: pytest.Monk
             down.append("the lab")
         return 0
 
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(command=command)
-    monkeypatch.setattr(harness.cli, "make_parser", lambda _doc: parser)
-    assert harness.cli.main([]) == 130
+    monkeypatch.setattr(harness.cli, "command_of", command)
+    assert harness.cli.main(["status"]) == 130
     assert down == ["the lab"]
 
 

@@ -15,7 +15,6 @@ from typing import Any, cast
 import pytest
 
 from harness.case import BoundCase, bind, load_case
-from harness.errors import LabError
 from harness.lab import Lab
 from harness.observe import FactLog, TcpFact
 from harness.observe.record import now_ns
@@ -23,6 +22,7 @@ from harness.plan import Plan, make_plan
 from harness.record import RunDir
 from harness.report.tcp import measured_tcp
 from harness.scenario import tcp
+from harness.scenario.flowing import NotFlowing
 from harness.scenario.tcp import TcpTraffic
 from harness.traffic.tcprecord import read_tcp_record
 from harness.verdict import MeasuredTcp
@@ -207,7 +207,7 @@ def test_no_step_runs_before_octets_have_come(
     bench.drop_all()
     traffic, _ = bench.traffic(bench.case(stream))
 
-    with pytest.raises(LabError, match=r"stream .*: nothing came to .* over TCP within 0\.3 s"):
+    with pytest.raises(NotFlowing, match=r"stream .*: nothing came to .* over TCP within 0\.3 s"):
         traffic.start()
     traffic.abort()
 
