@@ -36,6 +36,8 @@ EXIT_INPUT = 2
 EXIT_LAB = 3
 EXIT_CANNOT_TELL = 4
 EXIT_INTERRUPTED = 130
+WORST_FIRST = (EXIT_INPUT, EXIT_LAB, EXIT_FAILED, EXIT_CANNOT_TELL, EXIT_PASSED)
+"""The exit code of several runs is the first of these that any of them has."""
 
 
 class HarnessError(Exception):

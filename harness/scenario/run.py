@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Literal
 
 import harness
@@ -84,15 +85,20 @@ def run_case(
     lab: Lab,
     *,
     hold: Callable[[Lab], None] | None = None,
+    meanwhile: str = "harness.scenario",
 ) -> None:
     """Carry the case out on ``lab`` and leave its record; the lab is down afterwards.
 
     ``hold`` is called before the lab goes down, whatever happened (to look around in it).
+    ``meanwhile`` is a module that the caller needs afterwards, loaded while there is time.
     Raises LabError when the lab broke; the record then says how far it came.
     """
     try:
         try:
             lab.up()
+            # Streams need scapy: it takes half a second to load, and pairs to be complete.
+            modules = ("harness.traffic.frames", meanwhile)
+            threading.Thread(target=_load, args=modules, daemon=True).start()
             carry_out(bound, run_dir, lab)
         except BaseException as error:
             lab.facts.add(Note(t_ns=now_ns(), text=f"the run ended early: {error}"))
@@ -107,6 +113,11 @@ def run_case(
         finally:
             lab.facts.close()
             keep_timings(lab.progress, run_dir)
+
+
+def _load(*modules: str) -> None:
+    for module in modules:
+        import_module(module)
 
 
 def keep_timings(progress: Progress, run_dir: RunDir) -> None:
