@@ -237,6 +237,9 @@ class LabGuest:
         try:
             instance = self.start(host, incoming=True)
             self._pour(instance, state.file(STATE))
+            # Told before it runs, so that it is the first thing that its measuring program does.
+            self.link.attach(self._probe_of(instance), loaded=True)
+            instance.vm.resume()
         except (VmError, ReachError, DeadlineExceeded) as error:
             logs.mkdir(parents=True, exist_ok=True)
             for failed in self.instances[len(before) :]:
@@ -250,7 +253,7 @@ class LabGuest:
         return instance
 
     def _pour(self, instance: Instance, state: Path) -> None:
-        """Let a QEMU that waits load a state, and the guest go on."""
+        """Let a QEMU that waits load a state; the guest is stopped in it."""
         vm, machine = instance.vm, instance.host.machine
         since = len(vm.events)
         # Nobody on the networks has known the guest: it need not be announced anywhere, which
@@ -273,7 +276,9 @@ class LabGuest:
         if info.status != "completed":
             raise VmError(f"{vm.title}: {info.error or info.status}", evidence=vm.log_tail()[-3:])
         vm.refresh()
-        vm.resume()
+
+    def _probe_of(self, instance: Instance) -> socket.socket:
+        return instance.host.machine.connect(instance.socket_path("probe"))
 
     def _watch(self, host: LabHost, placement: Placement, run: str, number: int) -> TapWatch | None:
         """Capture on the taps of the guest's pairs, from before its QEMU is there."""
@@ -313,8 +318,8 @@ class LabGuest:
         instance = self.current
         deadline = Deadline(_READY_S)
         try:
-            probe = instance.host.machine.connect(instance.socket_path("probe"))
-            self.link.attach(probe, loaded=instance.loaded)
+            if not instance.loaded:
+                self.link.attach(self._probe_of(instance))
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
@@ -336,7 +341,7 @@ class LabGuest:
         Nothing is sent there before it has: what the guest says right after it has
         arrived waits in the socket, and until then it is asked where it still is.
         """
-        instance.probe = instance.host.machine.connect(instance.socket_path("probe"))
+        instance.probe = self._probe_of(instance)
 
     def arrived_at(self, instance: Instance) -> None:
         """The guest runs in ``instance`` now; its channels follow."""
