@@ -218,15 +218,21 @@ class LabGuest:
             ) from error
         self.qemu_versions[host.name] = vm.version()
         self.machine_types[host.name] = vm.machine_type()
-        # A fifth of a megabyte, and the same for every start of the same program.
-        made = images[0].token
-        if made not in self._words:
-            self._words[made] = vm.ask_words()
-        vm.words = self.qemu_words[host.name] = self._words[made]
         host.note("qemu-started", self.name)
+        if taps is not None:
+            taps.wait_listening()
         if not incoming:
             self._current = instance
         return instance
+
+    def _ask_words(self, instance: Instance) -> None:
+        """Ask a QEMU what it knows: a fifth of a megabyte, and the same for every start of the
+        same program."""
+        host = instance.host.name
+        made = self.plan.images[host][0].token
+        if made not in self._words:
+            self._words[made] = instance.vm.ask_words()
+        instance.vm.words = self.qemu_words[host] = self._words[made]
 
     def load(self, host: LabHost, state: State, logs: Path) -> Instance:
         """Start a QEMU for the guest on ``host`` from a saved state, instead of booting it.
@@ -284,7 +290,10 @@ class LabGuest:
         """Capture on the taps of the guest's pairs, from before its QEMU is there."""
         if not self._watch_taps or not self.plan.pairs:
             return None
-        watch = TapWatch(host.machine, placement, self.plan.pairs, run=run, number=number)
+        watch = TapWatch(
+            host.machine, placement, self.plan.pairs, run=run, number=number,
+            immediate=host.plan.kind != "vm",
+        )  # fmt: skip
         with self._lock:
             self._watches.append(watch)
         watch.begin()
@@ -320,6 +329,7 @@ class LabGuest:
         try:
             if not instance.loaded:
                 self.link.attach(self._probe_of(instance))
+            self._ask_words(instance)  # the guest needs no answer meanwhile
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
@@ -341,6 +351,7 @@ class LabGuest:
         Nothing is sent there before it has: what the guest says right after it has
         arrived waits in the socket, and until then it is asked where it still is.
         """
+        self._ask_words(instance)
         instance.probe = self._probe_of(instance)
 
     def arrived_at(self, instance: Instance) -> None:
