@@ -1,5 +1,7 @@
 """``run`` and ``report``: a case on a lab of its own, and a run judged again.
 
+What judges and builds frames takes a third of a second to load: that is done while the lab goes up.
+
 Neighbours: ``harness.scenario`` carries a case out, ``harness.report`` judges its record;
 ``matrices`` runs a case over a matrix.
 """
@@ -10,8 +12,10 @@ import argparse
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +37,6 @@ from harness.topology import Choices, parse_choices
 
 if TYPE_CHECKING:
     from harness.report import Result
-
-_JUDGING = "harness.report"
-"""Takes a third of a second to load, as matrices do: not before the lab goes up."""
 
 _ODD = re.compile("[^A-Za-z0-9._,-]+")
 
@@ -130,6 +131,7 @@ def _run_one(
     began: float | None = None,
 ) -> Result:
     begin_record(run_dir, bound, settings, str(args.case))
+    threading.Thread(target=_load_ahead, name="loading", daemon=True).start()
     progress = Progress(None if args.quiet else sys.stderr, began=began)
     lab = make_lab(
         bound,
@@ -137,11 +139,12 @@ def _run_one(
         store=Store(),
         progress=progress,
         name=lab_name(args.case.stem, str(os.getpid())),
+        boot=args.boot,
     )
     print(f"run directory: {run_dir.path}", file=sys.stderr)
     service = LabService(lab, run_dir=str(run_dir.path.absolute()), title=bound.case.claim)
     try:
-        run_case(bound, run_dir, lab, hold=_hold if args.keep else None, meanwhile=_JUDGING)
+        run_case(bound, run_dir, lab, hold=_hold if args.keep else None)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what was recorded is in {run_dir.path}") from None
     except HarnessError as error:
@@ -156,6 +159,11 @@ def _run_one(
         write_reports(run_dir, result)
     keep_timings(progress, run_dir)
     return result
+
+
+def _load_ahead() -> None:
+    for name in ("harness.traffic.frames", "harness.report"):
+        import_module(name)
 
 
 def _show(result: Result, run_dir: RunDir, *, timings: bool) -> None:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Literal
 
 import harness
@@ -65,9 +64,15 @@ def begin_record(
 
 
 def make_lab(
-    bound: BoundCase, run_dir: RunDir, *, store: Store, progress: Progress, name: str
+    bound: BoundCase,
+    run_dir: RunDir,
+    *,
+    store: Store,
+    progress: Progress,
+    name: str,
+    boot: Literal["warm", "cold"] = "warm",
 ) -> Lab:
-    """The lab of a bound case; not up yet."""
+    """The lab of a bound case; not up yet. It is cold where the case or ``boot`` says so."""
     return Lab(
         make_plan(bound.topology),
         LabImages(store, progress.say),
@@ -76,6 +81,7 @@ def make_lab(
         progress=progress,
         name=name,
         watch_taps=bool(bound.packets),
+        warm="cold" not in (bound.boot, boot),
     )
 
 
@@ -85,20 +91,15 @@ def run_case(
     lab: Lab,
     *,
     hold: Callable[[Lab], None] | None = None,
-    meanwhile: str = "harness.scenario",
 ) -> None:
     """Carry the case out on ``lab`` and leave its record; the lab is down afterwards.
 
     ``hold`` is called before the lab goes down, whatever happened (to look around in it).
-    ``meanwhile`` is a module that the caller needs afterwards, loaded while there is time.
     Raises LabError when the lab broke; the record then says how far it came.
     """
     try:
         try:
             lab.up()
-            # Streams need scapy: it takes half a second to load, and pairs to be complete.
-            modules = ("harness.traffic.frames", meanwhile)
-            threading.Thread(target=_load, args=modules, daemon=True).start()
             carry_out(bound, run_dir, lab)
         except BaseException as error:
             lab.facts.add(Note(t_ns=now_ns(), text=f"the run ended early: {error}"))
@@ -113,11 +114,6 @@ def run_case(
         finally:
             lab.facts.close()
             keep_timings(lab.progress, run_dir)
-
-
-def _load(*modules: str) -> None:
-    for module in modules:
-        import_module(module)
 
 
 def keep_timings(progress: Progress, run_dir: RunDir) -> None:
@@ -162,7 +158,7 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         with lab.progress.step("end of the traffic"):
             over = time.monotonic()
             tcp.finish()  # before records are fetched from guests, which would slow it down
-            traffic.finish(since=over)
+            traffic.finish(since=over, meanwhile=lambda: verbs.snapshot("end"))
         ask_probes(lab, "records-kept")
         with lab.progress.step("captures on taps"):
             keep_paths(lab, run_dir, traffic.specs)
@@ -170,8 +166,6 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         tcp.abort()
         traffic.abort()
         raise
-    with lab.progress.step("snapshot at the end"):
-        verbs.snapshot("end")
     # The destinations of migrations have been started since.
     run_dir.write_versions(versions_of(lab))
 

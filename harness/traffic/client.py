@@ -184,8 +184,7 @@ class Sender:
         cls, spawn: Spawn, spec: StreamSpec, *, interface: str, sends: Path, first_seq: int = 0
     ) -> Sender:
         """Send ``spec`` out of ``interface``; the record of the sends goes to ``sends``."""
-        # Here, not above: scapy takes half a second to load, and a scenario has time for that.
-        from harness.traffic import frames
+        from harness.traffic import frames  # scapy takes long to load, and a capture needs none
 
         made = frames.template(spec)
         order = SendOrder(
