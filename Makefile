@@ -40,12 +40,12 @@ test: check images ## all checks and tests, the nested lab included
 	$(BIN)/pytest --cov=harness --cov-report=term
 
 .PHONY: bench
-bench: images ## the benchmarks: images, stages of a cold run, sending, reducing, warm labs
+bench: images ## the benchmarks: images, stages of a cold run, warm and cold, sending, reducing
 	$(BIN)/python benchmarks/build_images.py
 	$(BIN)/python benchmarks/cold_stages.py
+	$(BIN)/python benchmarks/warm.py
 	$(BIN)/python benchmarks/send_rate.py
 	$(BIN)/python benchmarks/reduce.py
-	$(BIN)/python benchmarks/warm.py
 
 .PHONY: bench-vng
 bench-vng: images ## a first command in a guest, against virtme-ng (installed into VENV-vng)

@@ -5,8 +5,8 @@
 A case with two seconds of traffic (``two-seconds.yaml``) is run with ``--boot cold`` and
 ``--boot warm`` in turn; a first warm run of each lab, which makes what warm labs start from, is
 told apart and counts for nothing. Printed, with the ratios: the time until the guest could be
-reached, from the command, from the begin of the lab, and from the guest's own start; the time
-from the command to the verdict; each stage's median. Then whether the verdicts on netdevs and on
+reached, from the command, from the begin of the lab, and from when its
+hosts were ready; the time from the command to the verdict; each stage's median. Then whether the verdicts on netdevs and on
 the order of events agree, the losses beside each other, and what the warm runs have left: memory,
 processes, disk. Needs root, built images and a quiet machine; asserts nothing.
 """
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def guest_reachable(self) -> float:
-        """The same from the start of the guest's QEMU: without the lab around it."""
+        """The same from when the hosts were ready: without the lab around the guest."""
         return self.reachable - self.step("start g1").begin_s
 
     @property
@@ -195,7 +195,7 @@ def variant_of(variant: str, count: int, scratch: Path) -> None:
             runs[boot].append(run(variant, boot, scratch / f"{boot}{number}"))
     compared("guest reachable, from the command", runs, lambda one: one.reachable)
     compared("guest reachable, from the lab's begin", runs, lambda one: one.lab_reachable)
-    compared("guest reachable, from its start", runs, lambda one: one.guest_reachable)
+    compared("guest reachable, from ready hosts", runs, lambda one: one.guest_reachable)
     compared("command to verdict", runs, lambda one: one.seconds)
     stages(runs)
     verdicts(runs)

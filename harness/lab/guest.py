@@ -247,9 +247,12 @@ class LabGuest:
             self.link.attach(self._probe_of(instance), loaded=True)
             instance.vm.resume()
         except (VmError, ReachError, DeadlineExceeded, OSError) as error:
+            failed = self.instances[len(before) :]
+            if not failed:
+                raise  # its place cannot be prepared: it could not boot there either
             logs.mkdir(parents=True, exist_ok=True)
-            for failed in self.instances[len(before) :]:
-                self.retire(failed, logs)
+            for one in failed:
+                self.retire(one, logs)
             raise StateError(
                 f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error}",
             ) from error
