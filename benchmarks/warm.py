@@ -5,10 +5,10 @@
 A case with two seconds of traffic (``two-seconds.yaml``) is run with ``--boot cold`` and
 ``--boot warm`` in turn; a first warm run of each lab, which makes what warm labs start from, is
 told apart and counts for nothing. Printed, with the ratios: the time until the guest could be
-reached, from the command, from the begin of the lab, and from when its
-hosts were ready; the time from the command to the verdict; each stage's median. Then whether the verdicts on netdevs and on
-the order of events agree, the losses beside each other, and what the warm runs have left: memory,
-processes, disk. Needs root, built images and a quiet machine; asserts nothing.
+reached, from the command, from the begin of the lab, and from when its hosts were ready; the
+time from the command to the verdict; each stage's median. Then whether the verdicts on netdevs
+and on the order of events agree, the losses beside each other, and what the warm runs have left:
+memory, processes, disk. Needs root, built images and a quiet machine; asserts nothing.
 """
 
 from __future__ import annotations
