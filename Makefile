@@ -40,11 +40,18 @@ test: check images ## all checks and tests, the nested lab included
 	$(BIN)/pytest --cov=harness --cov-report=term
 
 .PHONY: bench
-bench: images ## the benchmarks: images, stages of a cold run, sending, reducing
+bench: images ## the benchmarks: images, stages of a cold run, warm and cold, sending, reducing
 	$(BIN)/python benchmarks/build_images.py
 	$(BIN)/python benchmarks/cold_stages.py
+	$(BIN)/python benchmarks/warm.py
 	$(BIN)/python benchmarks/send_rate.py
 	$(BIN)/python benchmarks/reduce.py
+
+.PHONY: bench-vng
+bench-vng: images ## a first command in a guest, against virtme-ng (installed into VENV-vng)
+	@[ -x $(VENV)-vng/bin/vng ] || { $(PYTHON) -m venv $(VENV)-vng && \
+	    $(VENV)-vng/bin/pip install --quiet --disable-pip-version-check virtme-ng; }
+	$(BIN)/python benchmarks/against_vng.py --vng $(VENV)-vng/bin/vng
 
 .PHONY: docs
 docs: setup ## regenerate the pages that are made from the code

@@ -120,15 +120,19 @@ class Cache:
 
         The same thing under another name will do: what it is made from is the same.
         """
+        return next((entry for entry in self._there(key) if not any(_glance(entry))), None)
+
+    def refused(self, key: Key) -> tuple[str, ...]:
+        """Why ``find`` does not take what is there; nothing where there is nothing."""
+        return tuple(problem for entry in self._there(key) for problem in _glance(entry))
+
+    def _there(self, key: Key) -> Iterator[Entry]:
         there = self.root / key.kind
-        named = there / key.directory
-        for path in [named, *sorted(there.glob(f"{key.digest[:_DIGITS]}-*"))]:
+        paths = [there / key.directory, *sorted(there.glob(f"{key.digest[:_DIGITS]}-*"))]
+        for path in dict.fromkeys(paths):
             manifest = _read_manifest(path)
             if manifest is not None and manifest.digest == key.digest:
-                entry = Entry(path, manifest)
-                if not any(_glance(entry)):
-                    return entry
-        return None
+                yield Entry(path, manifest)
 
     def damage(self, entry: Entry) -> tuple[str, ...]:
         """What of a finished thing is not as it was when it was finished; reads everything."""
@@ -142,7 +146,7 @@ class Cache:
         """The finished thing, built by ``build`` if need be; waits for another builder of it."""
         found = self.find(key)
         if found:
-            _mark_used(found)
+            self.mark_used(found)
             return found
         report = Reporter(f"{key.kind} {key.name}", progress)
         try:
@@ -154,6 +158,12 @@ class Cache:
                 return self._build(key, build, report)
         except OSError as error:
             raise _disk_error(key, self.root, error) from error
+
+    def mark_used(self, entry: Entry) -> None:
+        """Something is used now: it is not to go soon."""
+        # A store that others own can be used without being marked.
+        with suppress(OSError):
+            os.utime(entry.path / _MANIFEST)
 
     def entries(self) -> tuple[Entry, ...]:
         """Everything finished, in the order of kinds and names."""
@@ -279,12 +289,6 @@ def _sizes_at_top(entry: Entry) -> Iterator[str]:
                 yield f"{name}: is not what it was"
         except OSError:
             yield f"{name}: is missing"
-
-
-def _mark_used(entry: Entry) -> None:
-    # A store that others own can be used without being marked.
-    with suppress(OSError):
-        os.utime(entry.path / _MANIFEST)
 
 
 class _Holder(BaseModel):

@@ -14,17 +14,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import LabError, ReachError, VmError, VmExited
+from harness.errors import (
+    DeadlineExceeded,
+    LabError,
+    ReachError,
+    StateError,
+    VmError,
+    VmExited,
+)
+from harness.images import State
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
 from harness.lab.refusal import refused
+from harness.lab.seed import STATE
+from harness.lab.statestream import load_stream
 from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, Placement
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestAgent, GuestMachine
+from harness.reach.sandbox import Sandbox
 from harness.traffic.guestlink import GuestLink
 from harness.versions import QemuWords
 from harness.vm import Vm
@@ -89,6 +100,8 @@ class Instance:
         self.handoff = handoff
         self.taps = taps
         """The captures on its taps; None where nobody asked for any."""
+        self.loaded = False
+        """Whether the guest was loaded here from a saved state, instead of booted or migrated."""
         self.probe: socket.socket | None = None
         """The measuring program's channel of a QEMU that the guest has not arrived in yet."""
 
@@ -205,21 +218,59 @@ class LabGuest:
             ) from error
         self.qemu_versions[host.name] = vm.version()
         self.machine_types[host.name] = vm.machine_type()
-        # A fifth of a megabyte, and the same for every start of the same program.
-        made = images[0].token
-        if made not in self._words:
-            self._words[made] = vm.ask_words()
-        vm.words = self.qemu_words[host.name] = self._words[made]
         host.note("qemu-started", self.name)
+        if taps is not None:
+            taps.wait_listening()
         if not incoming:
             self._current = instance
         return instance
+
+    def _ask_words(self, instance: Instance) -> None:
+        """Ask a QEMU what it knows: a fifth of a megabyte, and the same for every start of the
+        same program."""
+        host = instance.host.name
+        made = self.plan.images[host][0].token
+        if made not in self._words:
+            self._words[made] = instance.vm.ask_words()
+        instance.vm.words = self.qemu_words[host] = self._words[made]
+
+    def load(self, host: LabHost, state: State, sandbox: Sandbox, logs: Path) -> Instance:
+        """Start a QEMU for the guest on ``host`` from a saved state, instead of booting it.
+
+        StateError, with the QEMU gone again and its logs in ``logs``, when it cannot be loaded.
+        """
+        before = self.instances
+        try:
+            instance = self.start(host, incoming=True)
+            load_stream(instance.vm, host, sandbox, instance.run, state.file(STATE))
+            # Told before it runs, so that it is the first thing that its measuring program does.
+            self.link.attach(self._probe_of(instance), loaded=True)
+            instance.vm.resume()
+        except (VmError, ReachError, DeadlineExceeded, OSError) as error:
+            failed = self.instances[len(before) :]
+            if not failed:
+                raise  # its place cannot be prepared: it could not boot there either
+            logs.mkdir(parents=True, exist_ok=True)
+            for one in failed:
+                self.retire(one, logs)
+            raise StateError(
+                f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error}",
+            ) from error
+        instance.loaded = True
+        self._current = instance
+        return instance
+
+    def _probe_of(self, instance: Instance) -> socket.socket:
+        return instance.host.machine.connect(instance.socket_path("probe"))
 
     def _watch(self, host: LabHost, placement: Placement, run: str, number: int) -> TapWatch | None:
         """Capture on the taps of the guest's pairs, from before its QEMU is there."""
         if not self._watch_taps or not self.plan.pairs:
             return None
-        watch = TapWatch(host.machine, placement, self.plan.pairs, run=run, number=number)
+        watch = TapWatch(
+            host.machine, placement, self.plan.pairs, run=run, number=number,
+            immediate=host.plan.kind != "vm",
+        )  # fmt: skip
         with self._lock:
             self._watches.append(watch)
         watch.begin()
@@ -253,7 +304,9 @@ class LabGuest:
         instance = self.current
         deadline = Deadline(_READY_S)
         try:
-            self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
+            if not instance.loaded:
+                self.link.attach(self._probe_of(instance))
+            self._ask_words(instance)  # the guest needs no answer meanwhile
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
@@ -275,7 +328,8 @@ class LabGuest:
         Nothing is sent there before it has: what the guest says right after it has
         arrived waits in the socket, and until then it is asked where it still is.
         """
-        instance.probe = instance.host.machine.connect(instance.socket_path("probe"))
+        self._ask_words(instance)
+        instance.probe = self._probe_of(instance)
 
     def arrived_at(self, instance: Instance) -> None:
         """The guest runs in ``instance`` now; its channels follow."""

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.images import GuestImage, HostImage, Kernel, Store, Toolchain
+from harness.images import GuestImage, HostImage, Kernel, States, Store, Toolchain
 from harness.images.tools import Progress
 from harness.plan.model import ImageRef, Plan
 
@@ -105,6 +105,11 @@ class LabImages:
     def memory(self) -> Path:
         """Where trials of this machine's accelerators are remembered."""
         return self._store.root / "trials"
+
+    @property
+    def states(self) -> States:
+        """The saved states of guests and hosts."""
+        return self._store.states
 
     def tiny_guest(self) -> Path:
         """The guest that accelerators are tried with."""

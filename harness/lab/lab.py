@@ -29,7 +29,9 @@ from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
 from harness.lab.sshhost import LabKey, boot_host, make_key, reach_host
+from harness.lab.statekey import emulation
 from harness.lab.walk import walk
+from harness.lab.warm import start_guest
 from harness.observe import LAB, Accelerator, FactLog
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
@@ -68,8 +70,11 @@ class Lab:
         progress: Progress | None = None,
         name: str = "lab",
         watch_taps: bool = False,
+        warm: bool = True,
     ) -> None:
         self.plan = plan
+        self.warm = warm
+        """Whether machines are loaded from saved states where that can be, or all boot."""
         self.watch_taps = watch_taps
         """Whether the taps of failover pairs are captured on; costs the hosts a little."""
         self.name = name
@@ -357,7 +362,26 @@ class Lab:
         )
         self.guests[name] = guest
         self._later(name, guest.close)
-        guest.start(self.hosts[plan.home])
+        start_guest(
+            guest,
+            self.hosts[plan.home],
+            self.images,
+            self.sandbox,
+            self.facts,
+            self.progress,
+            logs=self.logs,
+            warm=self.warm,
+            emulated_by=self._emulation(plan.home),
+        )
+
+    def _emulation(self, host: str) -> str:
+        """What a host VM's processor comes from; empty for other hosts."""
+        vm = self.host_vms.get(host)
+        if vm is None:
+            return ""
+        qemu = self.images.toolchain(next(iter(self.plan.hosts[host].boot.values())).qemu)
+        kernel = self.hosts[host].machine.terms.kernel
+        return emulation(vm.argv, f"{qemu.version} {qemu.digest}", kernel)
 
     def _accelerator_for(self, guest: GuestPlan) -> Literal["kvm", "tcg"]:
         """One accelerator for all the hosts that the guest can be on: source and destination

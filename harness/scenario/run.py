@@ -64,9 +64,15 @@ def begin_record(
 
 
 def make_lab(
-    bound: BoundCase, run_dir: RunDir, *, store: Store, progress: Progress, name: str
+    bound: BoundCase,
+    run_dir: RunDir,
+    *,
+    store: Store,
+    progress: Progress,
+    name: str,
+    boot: Literal["warm", "cold"] = "warm",
 ) -> Lab:
-    """The lab of a bound case; not up yet."""
+    """The lab of a bound case; not up yet. It is cold where the case or ``boot`` says so."""
     return Lab(
         make_plan(bound.topology),
         LabImages(store, progress.say),
@@ -75,6 +81,7 @@ def make_lab(
         progress=progress,
         name=name,
         watch_taps=bool(bound.packets),
+        warm="cold" not in (bound.boot, boot),
     )
 
 
@@ -139,8 +146,9 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     try:
         with suppress(NotFlowing, StepFailed):  # recorded; what follows has no ground to stand on
             with verbs.traffic():
-                traffic.start()
+                traffic.begin()
                 tcp.start()
+                traffic.prove_flow()
             ask_probes(lab, "traffic-flows")
             before = max((stream.before for stream in bound.traffic.values()), default=0.0)
             with lab.progress.step("traffic before the first step"):
@@ -151,7 +159,7 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         with lab.progress.step("end of the traffic"):
             over = time.monotonic()
             tcp.finish()  # before records are fetched from guests, which would slow it down
-            traffic.finish(since=over)
+            traffic.finish(since=over, meanwhile=lambda: verbs.snapshot("end"))
         ask_probes(lab, "records-kept")
         with lab.progress.step("captures on taps"):
             keep_paths(lab, run_dir, traffic.specs)
@@ -159,8 +167,6 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         tcp.abort()
         traffic.abort()
         raise
-    with lab.progress.step("snapshot at the end"):
-        verbs.snapshot("end")
     # The destinations of migrations have been started since.
     run_dir.write_versions(versions_of(lab))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.record import RunDir, StepTiming, Timings
 
 RUN = Path(__file__).parent / "data" / "run"
 ROOT = Path(__file__).parents[2]
@@ -118,3 +119,19 @@ def test_a_run_that_was_damaged_or_claims_otherwise_does_not_pass(
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     assert (out + err).strip()
+
+
+def test_the_timings_of_a_run_are_shown_from_its_directory(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(copy), "--timings"]) == 4
+    assert "timings.json: the run has no such record" in capsys.readouterr().err
+    steps = (
+        StepTiming(name="start g1", begin_s=0.5, end_s=1.0, after=()),
+        StepTiming(name="ready g1", begin_s=1.0, end_s=3.5, after=("start g1",)),
+    )
+    RunDir.open(copy).write_timings(Timings(steps=steps))
+    assert main(["report", str(copy), "--timings"]) == 0
+    shown = capsys.readouterr().out
+    assert "ready g1  start g1\n" in shown
+    assert "Critical path: 3.5 s\n" in shown

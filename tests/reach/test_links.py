@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ from harness.reach.sandbox import NetNamespace, Sandbox
 from harness.reach.wire import AgentRefused
 
 MAC = "52:54:00:00:00:01"
+ROOT = Path(__file__).parents[2]
 
 
 def netdevs(sandbox: Sandbox, space: NetNamespace) -> set[str]:
@@ -328,3 +332,43 @@ def test_an_agent_that_hears_nothing_for_its_lease_undoes_what_it_made(
     machine.links.create_bridge("br0")
     assert machine.wire.join(Deadline(15))  # a local machine's clock sends nothing by itself
     assert netdevs(sandbox, space) == set()
+
+
+def test_an_agent_loads_what_it_needs_of_pyroute2_and_no_more() -> None:
+    program = (
+        "import sys\n"
+        "from harness.reach.agent.links import load_pyroute2\n"
+        "load_pyroute2()\n"
+        "from pyroute2 import IPRoute, NetlinkError\n"
+        "with IPRoute() as ip:\n"
+        "    print([link.get_attr('IFLA_IFNAME') for link in ip.get_links()][0])\n"
+        "try:\n"
+        "    with IPRoute() as ip:\n"
+        "        ip.link('del', index=1 << 30)\n"
+        "except NetlinkError as error:\n"
+        "    print(error.code)\n"
+        "print('pyroute2.ndb' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout.split() == ["lo", str(errno.ENODEV), "False"], done.stderr
+
+
+def test_a_pyroute2_whose_parts_do_not_come_alone_is_loaded_as_a_whole(tmp_path: Path) -> None:
+    package = tmp_path / "pyroute2"
+    package.mkdir()
+    (package / "__init__.py").write_text("from pyroute2.parts import IPRoute, NetlinkError\n")
+    (package / "parts.py").write_text("class IPRoute: pass\nclass NetlinkError(Exception): pass\n")
+    program = (
+        "from harness.reach.agent.links import load_pyroute2\n"
+        "load_pyroute2()\n"
+        "from pyroute2 import IPRoute, NetlinkError\n"
+        "print(IPRoute.__module__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout == "pyroute2.parts\n", done.stderr

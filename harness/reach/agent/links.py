@@ -13,10 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import importlib.util
 import os
 import socket
 import struct
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +33,30 @@ _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
 _RTEXT_FILTER_VF = 1
 _NO_MAC = "00:00:00:00:00:00"
 _open = threading.local()
+
+
+def load_pyroute2() -> None:
+    """Import what is needed of pyroute2, and not all that its ``__init__`` does: nftables, a
+    database, conntrack, ... take half of its time, which on an emulated host is seconds."""
+    if "pyroute2" in sys.modules:
+        return
+    spec = importlib.util.find_spec("pyroute2")
+    places = spec.submodule_search_locations if spec else None
+    if not places:
+        raise ImportError("No module named 'pyroute2'")
+    package: Any = types.ModuleType("pyroute2")
+    package.__path__, package.__spec__ = list(places), spec
+    sys.modules["pyroute2"] = package
+    try:
+        from pyroute2.iproute import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+    except (ImportError, AttributeError):
+        # A version whose parts do not come without the whole.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+            del sys.modules[name]
+        import pyroute2  # noqa: F401
+    else:
+        package.IPRoute, package.NetlinkError = IPRoute, NetlinkError
 
 
 @contextlib.contextmanager
@@ -47,6 +74,7 @@ def held() -> Iterator[None]:
 def _netlink() -> Iterator[Any]:
     """An IPRoute of this thread; its errors become Failure."""
     try:
+        load_pyroute2()
         from pyroute2 import IPRoute, NetlinkError
     except ImportError as error:
         raise Failure(

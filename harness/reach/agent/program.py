@@ -24,8 +24,7 @@ def hello(agent: Agent, lease_s: float = 0.0, path: str | None = None) -> Args:
     if path:
         sys.path.insert(0, path)
     try:
-        import pyroute2  # noqa: F401
-
+        links.load_pyroute2()
         netlink = True
     except ImportError:
         netlink = False
