@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
+from harness.case.gate import Gate
 from harness.case.model import CaseFile, Scalar, Stream
 from harness.case.parameters import Filled, fill
 from harness.case.steps import Step
@@ -57,6 +58,7 @@ class BoundCase:
     traffic: Mapping[str, Stream]
     steps: tuple[Step, ...]
     expect: Expect
+    gate: Gate | None = None
     choices: Choices = field(default_factory=Choices)
     """What was chosen in the place of what the topology's file says; it is in ``topology``."""
 
@@ -220,6 +222,7 @@ def _bound(
         model.traffic,
         model.steps,
         model.expect,
+        model.gate,
     )
     return bound, ()
 
