@@ -56,7 +56,8 @@ def _foot(decision: Decision) -> list[str]:
     lines = [f"{counted}candidate; stopped: {decision.stopped}"]
     if trouble:
         by_side = ", ".join(f"{count} {side}" for side, count in decision.trouble.items() if count)
-        lines.append(f"{trouble} runs did not count: {by_side}")
+        lines.append(f"runs that did not count: {by_side}")
+    lines.append("baseline and candidate are the medians of their runs; the shift is of two runs")
     if decision.level is not None:
         lines.append(
             f"each interval covers at least {100 * (1 - 2 * decision.level):.4g}% at this look; "
