@@ -13,18 +13,22 @@ from harness.compare.figures import Figure, figures
 from harness.compare.invariants import Standing, Violation, violations
 from harness.compare.junit import junit
 from harness.compare.looks import ERROR, Look, fewest, plan_looks
+from harness.compare.record import Chosen, GateRecord, GateTerms, gate_schema
 from harness.compare.schedule import NextRun, advance
 from harness.compare.seen import Seen, Side, broken_run, measured_bounds, seen_run
 from harness.compare.text import markdown, render
 
 __all__ = [
     "ERROR",
+    "Chosen",
     "Compared",
     "Decision",
     "Difference",
     "EndpointVerdict",
     "Figure",
     "GateOutcome",
+    "GateRecord",
+    "GateTerms",
     "Look",
     "NextRun",
     "Seen",
@@ -37,6 +41,7 @@ __all__ = [
     "decide",
     "fewest",
     "figures",
+    "gate_schema",
     "junit",
     "markdown",
     "measured_bounds",

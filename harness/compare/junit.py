@@ -9,7 +9,7 @@ Neighbours: renders a ``Decision``; decides nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from harness.compare.decide import Decision, GateOutcome
@@ -35,33 +35,35 @@ _OF_STANDING = {
 _Row = tuple[str, str, str, str]
 
 
-def junit(decision: Decision, title: str) -> str:
-    """The decision as one JUnit XML document."""
+def junit(gates: Sequence[tuple[str, Decision]]) -> str:
+    """The decisions, each with its title, as one JUnit XML document."""
+    root = ElementTree.Element("testsuites")
+    for title, decision in gates:
+        _suite(root, _clean(title), decision)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _suite(root: ElementTree.Element, title: str, decision: Decision) -> None:
     rows = [("gate", _OF_OUTCOME.get(decision.outcome, ""), decision.outcome.value, _why(decision))]
     rows += [row for one in decision.endpoints for row in _endpoint(one)]
     rows += [_violation(one) for one in decision.violations]
     tags = [tag for _, tag, _, _ in rows]
-    root = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         root,
         "testsuite",
-        name=_clean(title),
+        name=title,
         tests=str(len(rows)),
         failures=str(tags.count("failure")),
         errors=str(tags.count("error")),
         skipped=str(tags.count("skipped")),
     )
     for name, tag, kind, message in rows:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=_clean(title), name=_clean(name), time="0"
-        )
+        case = ElementTree.SubElement(suite, "testcase", classname=title, name=_clean(name))
         if tag:
-            ElementTree.SubElement(case, tag, type=kind, message=_clean(message)).text = _clean(
-                message
-            )
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+            told = ElementTree.SubElement(case, tag, type=kind, message=_clean(message))
+            told.text = _clean(message)
 
 
 def _why(decision: Decision) -> str:

@@ -93,7 +93,7 @@ def test_json_can_be_read_by_anything(decision: Decision) -> None:
 
 
 def test_junit_says_which_endpoint_is_worse(decision: Decision) -> None:
-    suite = ElementTree.fromstring(junit(decision, "a <b>\x00"))[0]
+    suite = ElementTree.fromstring(junit([("a <b>\x00", decision)]))[0]
 
     assert suite.get("name") == "a <b>\ufffd"
     told = {case.get("name"): [child.tag for child in case] for case in suite}
@@ -115,6 +115,6 @@ def test_what_is_not_shown_is_an_error_in_junit_and_not_a_pass() -> None:
     open_ = advance(terms, runs, minutes=2)
 
     assert isinstance(open_, Decision)
-    suite = ElementTree.fromstring(junit(open_, "x"))[0]
+    suite = ElementTree.fromstring(junit([("x", open_)]))[0]
     assert [child.tag for case in suite for child in case] == ["error", "error"]
     assert "?" in render(open_, "x")
