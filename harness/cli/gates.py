@@ -315,17 +315,12 @@ def _free(folder: Path, step: NextRun) -> Path:
 
 
 def _told(one: Gate, step: NextRun, seen: Seen) -> str:
-    head = f"run {step.number}, {step.side} ({step.why})"
-    if seen.trouble:
-        return f"{head}: does not count: {seen.trouble}"
-    figures = [(end, seen.figures.get(end.name)) for end in one.terms.endpoints]
-    told = [
-        f"{end.name} {figure.value:g} {end.unit}"
-        for end, figure in figures
-        if figure is not None and figure.value is not None
-    ]
+    told = [f"does not count: {seen.trouble}"] if seen.trouble else []
+    for end in () if seen.trouble else one.terms.endpoints:
+        value = seen.figures[end.name].value
+        told.append(f"{end.name} {value:g} {end.unit}")
     told += [f"failed: {name}" for name in (*seen.findings, *seen.bounds) if seen.failed(name)]
-    return f"{head}: {', '.join(told)}"
+    return f"run {step.number}, {step.side} ({step.why}): {'; '.join(told)}"
 
 
 def _write(args: argparse.Namespace, done: Sequence[tuple[str, Decision]]) -> None:

@@ -88,9 +88,9 @@ class Decision(Part):
     trades: tuple[str, ...] = Field(description="more of one endpoint for less of another")
     endpoints: tuple[Compared, ...] = Field(description="declared ones first")
     violations: tuple[Violation, ...]
-    baseline_runs: int = Field(description="that count")
+    baseline_runs: int = Field(description="whose figures count")
     candidate_runs: int
-    trouble: dict[str, int] = Field(description="runs that do not count, by side")
+    trouble: dict[str, int] = Field(description="runs whose figures do not count, by side")
     level: float | None = Field(description="one-sided, of the look; null between looks")
     error: float = Field(description="promised for the whole gate, of each wrong claim")
 

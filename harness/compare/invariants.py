@@ -17,7 +17,7 @@ from pydantic import Field
 
 from harness.compare.figures import Part
 from harness.compare.ranks import chance_of_share
-from harness.compare.seen import Seen, Side, good
+from harness.compare.seen import Seen, Side, judged
 from harness.verdict import Outcome
 
 CHANCE = 0.05
@@ -53,8 +53,8 @@ class Violation(Part):
 
 
 def violations(runs: Iterable[Seen]) -> tuple[Violation, ...]:
-    """Every finding that failed in a run that counts, in the order of the case."""
-    counted = good(runs)
+    """Every finding that failed in a run that was judged, in the order of the case."""
+    counted = judged(runs)
     names: dict[str, bool] = {}
     for run in counted:
         names |= dict.fromkeys(run.findings, False) | dict.fromkeys(run.bounds, True)
@@ -68,7 +68,7 @@ def of(found: Iterable[Violation], *standings: Standing) -> tuple[Violation, ...
 
 
 def _violation(name: str, measured: bool, runs: Sequence[Seen]) -> Violation | None:
-    baseline, candidate = (good(runs, side) for side in Side)
+    baseline, candidate = (judged(runs, side) for side in Side)
     failed = [run for run in runs if run.failed(name)]
     ours = [run for run in candidate if run.failed(name)]
     standing = _standing(name, measured, baseline, candidate)

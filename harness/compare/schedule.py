@@ -1,8 +1,8 @@
 """What a gate does next, from the runs it has: another run, or its decision. Pure.
 
 The builds take turns in blocks of A B B A, so that a machine that drifts is as kind to one as to
-the other. A run that does not count is done again in its place. Between looks nothing is
-claimed, with one exception: a finding that only the candidate shows, and shows again.
+the other. A run whose figures do not count is made up for before the next look. Between looks
+nothing is claimed, with one exception: a finding that only the candidate shows, and shows again.
 
 There is no state besides the list of runs, so a gate that was interrupted goes on from its
 record.
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from harness.compare.decide import Decision, GateOutcome, Terms, decide
 from harness.compare.endpoints import EndpointVerdict
 from harness.compare.invariants import Standing, of, violations
-from harness.compare.looks import Look
 from harness.compare.seen import Seen, Side, good
 
 _BLOCK = (Side.BASELINE, Side.CANDIDATE, Side.CANDIDATE, Side.BASELINE)
@@ -37,8 +36,9 @@ class NextRun:
 
 def advance(terms: Terms, runs: Sequence[Seen], *, minutes: float = 0.0) -> NextRun | Decision:
     """The next run, or the decision. ``minutes`` are those spent so far."""
-    counted = [run for run in good(runs) if not run.confirming]
-    look = _look_at(terms, len(counted))
+    regular = [run for run in runs if not run.confirming]
+    counts = {side: len(good(regular, side)) for side in Side}
+    look = next((one for one in terms.looks if set(counts.values()) == {one.runs}), None)
     if sum(bool(run.trouble) for run in runs) > terms.trouble_allowed:
         return decide(terms, runs, look, "too many runs did not count")
     found = violations(runs)
@@ -59,15 +59,12 @@ def advance(terms: Terms, runs: Sequence[Seen], *, minutes: float = 0.0) -> Next
             return decision
     if spent:
         return decide(terms, runs, look, "the minutes are spent")
-    side = _BLOCK[len(counted) % len(_BLOCK)]
-    again = bool(runs) and bool(runs[-1].trouble)
-    upto = next(one.runs for one in terms.looks if 2 * one.runs > len(counted))
-    why = "again" if again else f"run {len(counted) + 1} of {2 * upto} until the next look"
+    upto = next(one.runs for one in terms.looks if one.runs > min(counts.values()))
+    side = _BLOCK[len(regular) % len(_BLOCK)]
+    if counts[side] == upto:
+        side = Side.CANDIDATE if side is Side.BASELINE else Side.BASELINE
+    why = f"{counts[side] + 1} of {upto} until the next look"
     return NextRun(len(runs) + 1, side, False, why)
-
-
-def _look_at(terms: Terms, counted: int) -> Look | None:
-    return next((one for one in terms.looks if 2 * one.runs == counted), None)
 
 
 def _within_margins(decision: Decision) -> bool:

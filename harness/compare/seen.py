@@ -33,18 +33,25 @@ class Side(StrEnum):
 
 
 class Seen(Part):
-    """One run of a gate. With ``trouble`` it says nothing of the build, and is done again."""
+    """One run of a gate. With ``trouble`` its figures do not count, and it is done again.
+
+    What was found in it counts all the same, if it came so far as to be judged.
+    """
 
     number: int = Field(description="from 1, in the order of running")
     side: Side
     confirming: bool = Field(False, description="made only to see a finding again")
-    trouble: str = Field("", description="why the run does not count; empty when it does")
+    trouble: str = Field("", description="why its figures do not count; empty when they do")
     findings: dict[str, Outcome] = Field(default_factory=dict)
     bounds: dict[str, Outcome] = Field(
         default_factory=dict, description="findings on a measured figure"
     )
     figures: dict[str, Figure] = Field(default_factory=dict)
     run_directory: str = ""
+
+    @property
+    def judged(self) -> bool:
+        return bool(self.findings or self.bounds)
 
     def failed(self, name: str) -> bool:
         return Outcome.FAILED in (self.findings.get(name), self.bounds.get(name))
@@ -62,8 +69,7 @@ def seen_run(
 ) -> Seen:
     """A judged run. ``measured`` are the paths of bounds on figures (``measured_bounds``).
 
-    A run that does not give a declared endpoint is trouble, unless a finding failed in it:
-    then that may be why.
+    A run that does not give a declared endpoint is in trouble.
     """
     findings: dict[str, Outcome] = {}
     bounds: dict[str, Outcome] = {}
@@ -72,8 +78,6 @@ def seen_run(
         of[name_of(one)] = one.outcome
     found = figures(result)
     reasons = [why for why in (trouble_with(one, found) for one in endpoints) if why]
-    if Outcome.FAILED in findings.values():
-        reasons = []
     return Seen(
         number=number,
         side=side,
@@ -129,5 +133,10 @@ def _by_chance(one: StreamBound | TcpBound) -> bool:
 
 
 def good(runs: Iterable[Seen], side: Side | None = None) -> list[Seen]:
-    """The runs that count, of one side or of both."""
+    """The runs whose figures count, of one side or of both."""
     return [one for one in runs if not one.trouble and side in (None, one.side)]
+
+
+def judged(runs: Iterable[Seen], side: Side | None = None) -> list[Seen]:
+    """The runs whose findings count, of one side or of both."""
+    return [one for one in runs if one.judged and side in (None, one.side)]

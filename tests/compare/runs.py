@@ -13,12 +13,15 @@ STALL = Endpoint("down", "stall", "ms", 20)
 B, C = Side.BASELINE, Side.CANDIDATE
 
 
-def run(number: int, side: Side, *, failed: Sequence[str] = (), **values: float) -> Seen:
+def run(
+    number: int, side: Side, *, failed: Sequence[str] = (), trouble: str = "", **values: float
+) -> Seen:
     """A run; ``inbound_lost=3`` is a figure, ``failed`` are findings that failed."""
     figures = {name.replace("_", ".", 1): value for name, value in values.items()}
     return Seen(
         number=number,
         side=side,
+        trouble=trouble,
         findings={"steps[0]": Outcome.PASSED} | dict.fromkeys(failed, Outcome.FAILED),
         figures={name: Figure(unit="packets", value=value) for name, value in figures.items()},
     )

@@ -89,7 +89,7 @@ def test_a_gate_whose_minutes_are_spent_claims_nothing_between_looks() -> None:
     assert decision.level is None
 
 
-def test_a_run_in_trouble_is_made_again_in_its_place_and_counted_apart() -> None:
+def test_a_run_in_trouble_is_made_up_for_and_counted_apart() -> None:
     def made(step: NextRun) -> Seen:
         if step.number in (2, 5):
             return broken_run(step.number, step.side, "no space left")
@@ -97,7 +97,7 @@ def test_a_run_in_trouble_is_made_again_in_its_place_and_counted_apart() -> None
 
     decision, runs = drive(TERMS, made)
 
-    assert [one.side for one in runs[:7]] == [B, C, C, C, B, B, B]
+    assert "".join("B" if one.side is B else "C" for one in runs) == "BCCBBCCBBCCBBC"
     assert decision.outcome is GateOutcome.NO_WORSE
     assert (decision.baseline_runs, decision.candidate_runs) == (6, 6)
     assert decision.trouble == {"baseline": 1, "candidate": 1}
@@ -111,6 +111,48 @@ def test_too_much_trouble_is_a_broken_lab_and_no_verdict() -> None:
 
     assert (decision.outcome, decision.exit_code) == (GateOutcome.LAB_BROKE, 3)
     assert len(runs) == TERMS.trouble_allowed + 1 == 6
+
+
+def test_as_much_trouble_as_is_allowed_is_borne() -> None:
+    def made(step: NextRun) -> Seen:
+        trouble = "missed its rate" if step.number <= TERMS.trouble_allowed else ""
+        return run(step.number, step.side, inbound_lost=3, trouble=trouble)
+
+    decision, runs = drive(TERMS, made)
+
+    assert decision.outcome is GateOutcome.NO_WORSE
+    assert len(runs) == 12 + TERMS.trouble_allowed
+
+
+def test_a_broken_lab_is_no_verdict_even_where_the_runs_that_count_would_give_one() -> None:
+    def made(step: NextRun) -> Seen:
+        # Each has five runs that count; the look is after six.
+        trouble = "missed its rate" if step.number > 10 else ""
+        return run(step.number, step.side, inbound_lost=3, trouble=trouble)
+
+    decision, _ = drive(TERMS, made)
+
+    assert (decision.outcome, decision.stopped) == (
+        GateOutcome.LAB_BROKE,
+        "too many runs did not count",
+    )
+
+
+def test_a_finding_counts_although_the_figures_of_its_run_do_not() -> None:
+    def made(step: NextRun) -> Seen:
+        ours = step.side is C
+        return run(
+            step.number,
+            step.side,
+            inbound_lost=3,
+            trouble="nothing arrived" if ours else "",
+            failed=[GRAMMAR] if ours else [],
+        )
+
+    decision, runs = drive(TERMS, made)
+
+    assert decision.outcome is GateOutcome.WORSE
+    assert [one.side for one in runs] == [B, C, C, B]
 
 
 def test_trouble_of_the_candidate_alone_is_named() -> None:
@@ -171,6 +213,17 @@ def test_a_finding_in_the_last_run_of_the_candidate_is_looked_for_again(
     assert [one.side for one in runs[12:]] == [C] * (1 if again else 2)
     # They are for the finding only: the endpoints have what was declared.
     assert (len(decision.endpoints[0].baseline), len(decision.endpoints[0].candidate)) == (6, 6)
+
+
+def test_a_finding_that_there_was_no_time_to_see_again_keeps_it_from_passing() -> None:
+    def made(step: NextRun) -> Seen:
+        failed = [GRAMMAR] if step.number == 11 else []
+        return run(step.number, step.side, inbound_lost=3, failed=failed)
+
+    decision, runs = drive(Terms((LOST,), runs=6, minutes=12), made, minutes_each=1)
+
+    assert (decision.outcome, len(runs)) == (GateOutcome.INCONCLUSIVE, 12)
+    assert [one.standing for one in decision.violations] == [Standing.PENDING]
 
 
 def test_a_finding_of_both_builds_is_told_as_such() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.case import Endpoint, bind, load_case
-from harness.compare import Seen, Side, figures, measured_bounds, seen_run
+from harness.compare import Seen, Side, broken_run, figures, measured_bounds, seen_run
 from harness.record import RunDir
 from harness.report import Result, judge_run, result_of
 from harness.report.attributed import CountRange, SecondsRange
@@ -59,8 +59,16 @@ def test_a_recorded_run_gives_every_figure(result: Result) -> None:
     assert found["inbound.interruption_by_loss"] == 1285
     assert found["migration.downtime"] == 19
     assert found["migration.total_time"] == 796
-    # From RESUME to the primary's being up, both with their errors.
-    assert found["migration.primary_back"] == pytest.approx(950.5, abs=0.1)
+    # From RESUME to the primary's being up, each within its error.
+    begin, end = next((one.begin, one.end) for one in result.phases if one.phase == "return")
+    assert begin is not None
+    assert end is not None
+    errors = [(one.to_s or 0) - (one.from_s or 0) for one in (begin, end)]
+    back = figures(result)["migration.primary_back"]
+    assert back.error == pytest.approx(500 * sum(errors))
+    assert back.value == pytest.approx(
+        500 * ((end.to_s or 0) + (end.from_s or 0) - (begin.to_s or 0) - (begin.from_s or 0))
+    )
 
 
 def test_a_run_that_gives_what_is_declared_counts(result: Result) -> None:
@@ -75,26 +83,41 @@ def test_a_doubt_about_what_is_not_declared_is_no_trouble(result: Result) -> Non
     assert seen(doubted(result), Endpoint("migration", "downtime", "ms", 20)).trouble == ""
 
 
-def test_a_run_in_which_an_invariant_fails_counts_whatever_it_does_not_tell(
-    result: Result,
-) -> None:
+def test_what_was_found_in_a_run_counts_whatever_its_figures_are_worth(result: Result) -> None:
     failed = turned(doubted(result), "expect.netdevs.end.g1.net1.primary", Outcome.FAILED)
 
     found = seen(failed, LOST)
 
-    assert found.trouble == ""
+    assert found.trouble
+    assert found.judged
     assert found.failed("expect.netdevs.end.g1.net1.primary")
+
+
+def test_a_broken_lab_was_not_judged() -> None:
+    assert not broken_run(1, Side.CANDIDATE, "no space left").judged
 
 
 def test_a_figure_known_worse_than_its_margin_tells_nothing(result: Result) -> None:
     # The 99.9th percentile of the delay variation is known to 0.87 ms here.
     fine = Endpoint("inbound", "delay_variation", "ms", 1)
     narrow = Endpoint("inbound", "delay_variation", "ms", 0.5)
+    # A margin of 0 asks for any difference, and no time is known without an error.
+    none = Endpoint("inbound", "delay_variation", "ms", 0)
 
     assert seen(result, fine).trouble == ""
+    assert seen(result, none).trouble == ""
     assert seen(result, narrow).trouble == (
         "inbound.delay_variation: known to 0.869 ms only, and the margin is 0.5 ms"
     )
+
+
+def test_of_several_migrations_the_largest_figure_counts(result: Result) -> None:
+    first = result.migrations[0]
+    second = first.model_copy(update={"downtime_ms": 40, "total_time_ms": 5})
+
+    found = figures(result.model_copy(update={"migrations": (first, second)}))
+
+    assert (found["migration.downtime"].value, found["migration.total_time"].value) == (40, 796)
 
 
 def test_a_migration_that_did_not_complete_has_no_times(result: Result) -> None:

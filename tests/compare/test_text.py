@@ -55,7 +55,7 @@ a | b: worse
   inbound.reordered  6 + 6  20        40         +20    +20 to +20  9       packets  worse (more)
 
   shown only    runs   baseline  candidate  shift  largest  unit
-  inbound.late  6 + 6  7.5       7.5        0      13, 12   packets
+  inbound.late  6 + 6  6.5       8.5        +2     12, 13   packets
 
   finding          baseline failed  candidate failed  runs  stands
   expect.order[0]  0 of 6           1 of 6            2     candidate only, not seen again

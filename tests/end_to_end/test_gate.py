@@ -19,7 +19,7 @@ CASE = """\
 case: packets reach the guest
 topology: ../topologies/flat.yaml
 traffic:
-  inbound: {from: client, to: g1, udp: {rate: 200/s, size: 128, duration: 1s}, before: 300ms,
+  inbound: {from: client, to: g1, udp: {rate: 200/s, size: 128}, before: 1s, after: 500ms,
             waiting_time: 300ms}
 expect:
   streams: {inbound: {duplicates: 0}}
