@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from harness.case import BoundCase, Endpoint, StreamBound, TcpBound, TimeBound
+from harness.case import BoundCase, Endpoint, PathBound, StreamBound, TcpBound, TimeBound
 from harness.compare.figures import Figure, Part, figures, trouble_with
 from harness.document import dotted
 from harness.report import Result
@@ -118,12 +118,15 @@ def measured_bounds(bound: BoundCase) -> frozenset[str]:
     """The paths of a case's bounds that chance can cross: those that do not say "never"."""
     found: set[str] = set()
     for stream, bounds in bound.expect.streams.items():
-        every: list[StreamBound | TcpBound] = [*bounds.bounds(), *bounds.tcp_bounds()]
+        every: list[StreamBound | TcpBound | PathBound]
+        every = [*bounds.bounds(), *bounds.tcp_bounds(), *bounds.path_bounds()]
         found |= {dotted(("expect", "streams", stream, *b.path)) for b in every if _by_chance(b)}
     return frozenset(found)
 
 
-def _by_chance(one: StreamBound | TcpBound) -> bool:
+def _by_chance(one: StreamBound | TcpBound | PathBound) -> bool:
+    if isinstance(one, PathBound):
+        return one.taken.share.value < 1  # not "all of them"
     limit = one.bound
     if limit is None:
         return False

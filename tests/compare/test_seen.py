@@ -115,9 +115,22 @@ def test_of_several_migrations_the_largest_figure_counts(result: Result) -> None
     first = result.migrations[0]
     second = first.model_copy(update={"downtime_ms": 40, "total_time_ms": 5})
 
-    found = figures(result.model_copy(update={"migrations": (first, second)}))
+    back = next(one for one in result.phases if one.phase == "return")
+    assert back.end is not None
+    later = back.end.model_copy(
+        update={"from_s": (back.end.from_s or 0) + 1, "to_s": (back.end.to_s or 0) + 1}
+    )
+    longer = back.model_copy(update={"migration": 2, "end": later})
+
+    found = figures(
+        result.model_copy(
+            update={"migrations": (first, second), "phases": (*result.phases, longer)}
+        )
+    )
 
     assert (found["migration.downtime"].value, found["migration.total_time"].value) == (40, 796)
+    once = figures(result)["migration.primary_back"].value
+    assert found["migration.primary_back"].value == pytest.approx((once or 0) + 1000)
 
 
 def test_a_migration_that_did_not_complete_has_no_times(result: Result) -> None:
@@ -175,7 +188,8 @@ def test_the_version_in_an_invariants_words_is_not_in_its_name(result: Result) -
 def test_a_measured_bound_is_kept_apart_from_what_must_never_be(tmp_path: Path) -> None:
     expect = (
         "expect:\n  streams:\n    inbound: {lost: '<= 200', reordered: {total: 0, after: '<= 3'},\n"
-        "      interruption: '<= 1s', path: standby}\n    '*': {duplicates: '<= 0'}\n"
+        "      interruption: '<= 1s',\n      path: {before: 'primary >= 80%', after: primary}}\n"
+        "    '*': {duplicates: '<= 0'}\n"
     )
     bound = bind(load_case(write(tmp_path, HEAD + TRAFFIC + STEPS + expect)))
 
@@ -183,6 +197,7 @@ def test_a_measured_bound_is_kept_apart_from_what_must_never_be(tmp_path: Path) 
         "expect.streams.inbound.lost",
         "expect.streams.inbound.reordered.after",
         "expect.streams.inbound.interruption",
+        "expect.streams.inbound.path.before",
     }
 
 
