@@ -3,7 +3,7 @@
 What is next and what follows is decided in ``harness.compare``; here it is run, and kept in
 ``gate.json`` after each run, so that the same command goes on where it was interrupted.
 
-Neighbours: ``cases`` carries a run out and writes files that the user named.
+Neighbours: ``gate_options`` says what is compared; ``cases`` carries a run out.
 """
 
 from __future__ import annotations
@@ -13,30 +13,20 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.case import (
-    BoundCase,
-    Case,
-    Scalar,
-    bind,
-    declared_endpoints,
-    load_case,
-    parse_settings,
-)
+from harness.case import BoundCase, Scalar
 from harness.cli.cases import must_be_writable, new_run_path, run_one, write_text
+from harness.cli.gate_options import Gate, gates_of
 from harness.compare import (
-    ERROR,
     Decision,
     GateOutcome,
     GateRecord,
     GateTerms,
     NextRun,
     Seen,
-    Side,
     advance,
     broken_run,
     junit,
@@ -45,7 +35,6 @@ from harness.compare import (
     render,
     seen_run,
 )
-from harness.document import one_of, suggestion
 from harness.errors import (
     HarnessError,
     ImageError,
@@ -54,12 +43,9 @@ from harness.errors import (
     MissingDependency,
     RecordError,
 )
-from harness.matrix import known_recipes, must_be_recipes
 from harness.record import RunDir
 from harness.report import Result
-from harness.topology import Choices, parse_choices
 
-_KEYS = ("qemu", "guest-kernel", "host-kernel", "module", "machine", "accelerator")
 _WORST_FIRST = (
     GateOutcome.WORSE,
     GateOutcome.LAB_BROKE,
@@ -69,20 +55,6 @@ _WORST_FIRST = (
 _RECORD = "gate.json"
 
 RunOne = Callable[[argparse.Namespace, BoundCase, dict[str, Scalar], RunDir], Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One case on one topology, with both builds."""
-
-    path: Path
-    sides: dict[Side, BoundCase]
-    settings: dict[str, Scalar]
-    terms: GateTerms
-
-    @property
-    def title(self) -> str:
-        return f"{self.sides[Side.BASELINE].case.claim} [{self.terms.variant}]"
 
 
 def gate(args: argparse.Namespace) -> int:
@@ -96,7 +68,7 @@ def run_gates(args: argparse.Namespace, *, run_one: RunOne) -> int:
     """
     for target in (args.json, args.junit, args.markdown):
         must_be_writable(target)
-    gates = _gates(args)
+    gates = gates_of(args)
     folder = args.gate_dir or new_run_path(f"gate-{args.cases[0].stem}")
     done: list[tuple[str, Decision]] = []
     try:
@@ -116,106 +88,6 @@ def run_gates(args: argparse.Namespace, *, run_one: RunOne) -> int:
             _write(args, done)
     print(f"gate directory: {folder}", file=sys.stderr)
     return min((one.outcome for _, one in done), key=_WORST_FIRST.index).exit_code
-
-
-def _gates(args: argparse.Namespace) -> list[Gate]:
-    """Everything that is wrong with any of them is told before anything runs."""
-    if args.a_a and args.candidate:
-        raise InputError("--a-a compares the baseline with itself", hint="leave --candidate out")
-    if not args.a_a and args.baseline == args.candidate:
-        raise InputError(
-            "the candidate is the baseline: there is nothing to compare",
-            hint="--candidate qemu=REF, or --a-a for a build against itself",
-        )
-    settings = parse_settings(args.set)
-    wanted = {
-        Side.BASELINE: args.baseline,
-        Side.CANDIDATE: args.baseline if args.a_a else args.candidate,
-    }
-    pairs: list[tuple[Path, dict[Side, BoundCase]]] = []
-    for path in args.cases:
-        case = load_case(path)
-        for variant in [args.variant] if args.variant else case.variants:
-            pairs.append(
-                (
-                    path,
-                    {
-                        side: _bound(case, variant, settings, side, texts)
-                        for side, texts in wanted.items()
-                    },
-                )
-            )
-    names = [f"{path.stem}-{sides[Side.BASELINE].variant}" for path, sides in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two of the cases are called {name}", hint="gate them apart")
-    gates = [Gate(path, sides, settings, _terms(args, path, sides, len(pairs)))
-             for path, sides in pairs]  # fmt: skip
-    for one in gates:
-        one.terms.terms(args.minutes)
-    return gates
-
-
-def _terms(
-    args: argparse.Namespace, path: Path, sides: dict[Side, BoundCase], gates: int
-) -> GateTerms:
-    bound = sides[Side.BASELINE]
-    return GateTerms(
-        case_file=str(path),
-        variant=bound.variant,
-        parameters=dict(bound.parameters),
-        baseline=bound.choices.given(),
-        candidate=sides[Side.CANDIDATE].choices.given(),
-        endpoints=declared_endpoints(bound.gate, bound.traffic) if bound.gate else (),
-        runs=args.runs,
-        # The promise is for the whole command, however many cases it has (Bonferroni).
-        error=ERROR / gates,
-    )
-
-
-def _bound(
-    case: Case, variant: str, settings: dict[str, Scalar], side: Side, texts: Sequence[str]
-) -> BoundCase:
-    """The case with the build of one side."""
-    values: dict[str, list[str]] = {key: [] for key in _KEYS}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or key not in values:
-            raise InputError(
-                f"--{side} {text}: wanted WHAT=REF, WHAT one of {one_of(_KEYS)}",
-                hint=suggestion(key, _KEYS),
-            )
-        if values[key] and key not in ("qemu", "module"):
-            raise InputError(f"--{side} {text}: there is a {key} already")
-        values[key].append(value)
-
-    def single(key: str) -> str | None:
-        return values[key][0] if values[key] else None
-
-    kernel = single("guest-kernel")
-    if values["module"]:
-        kernel = "+".join([kernel or _kernel_of(case, variant, settings, side), *values["module"]])
-    choices = parse_choices(
-        qemu=values["qemu"],
-        guest_kernel=kernel,
-        host_kernel=single("host-kernel"),
-        machine=single("machine"),
-        accelerator=single("accelerator"),
-    )
-    must_be_recipes(choices, known_recipes())
-    return bind(case, variant, settings=settings, choices=choices)
-
-
-def _kernel_of(case: Case, variant: str, settings: dict[str, Scalar], side: Side) -> str:
-    """The one kernel of the topology's guests, for a module that is put in its place."""
-    topology = bind(case, variant, settings=settings, choices=Choices()).topology
-    kernels = sorted({guest.kernel for guest in topology.guests.values()})
-    if len(kernels) != 1:
-        raise InputError(
-            f"--{side} module=...: the guests have {len(kernels)} kernels",
-            hint=f"say which one is meant: --{side} guest-kernel=REF",
-        )
-    return kernels[0]
 
 
 def _announced(one: Gate, minutes: float | None) -> str:
