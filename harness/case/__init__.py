@@ -9,6 +9,7 @@ What it is not: nothing here acts or judges. Neighbours: imports ``document`` an
 
 from harness.case.events import EventName
 from harness.case.expect import Expect, PathBound, StreamBound, StreamBounds, TcpBound
+from harness.case.gate import Endpoint, Gate, declared_endpoints
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.netdevs import ABSENT, PairShape
@@ -25,10 +26,12 @@ __all__ = [
     "Bound",
     "BoundCase",
     "Case",
+    "Endpoint",
     "EventName",
     "Exec",
     "Expect",
     "Flow",
+    "Gate",
     "Migrate",
     "PairShape",
     "PathBound",
@@ -47,6 +50,7 @@ __all__ = [
     "bind",
     "case_schema",
     "check_case",
+    "declared_endpoints",
     "load_case",
     "looks_like_case",
     "parse_settings",

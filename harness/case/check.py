@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from harness.case.check_gate import check_gate
 from harness.case.check_paths import check_paths
 from harness.case.check_streams import check_streams_against, check_streams_inside
 from harness.case.expect import TCP_METRICS, PathBound, StreamBound, TcpBound
@@ -48,6 +49,7 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
                 ("traffic", name, "to"), f"'{stream.receiver}' is the sender too"
             )
     yield from check_streams_inside(document, case)
+    yield from check_gate(document, case)
     yield from _steps_in_order(document, case)
     if not any(step.migrate for step in case.steps):
         yield from _without_migration(document, case)

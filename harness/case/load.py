@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
+from harness.case.gate import Gate
 from harness.case.model import CaseFile, Scalar, Stream
 from harness.case.parameters import Filled, fill
 from harness.case.steps import Step
@@ -59,6 +60,7 @@ class BoundCase:
     expect: Expect
     boot: Literal["warm", "cold"] = "warm"
     """Whether the lab's machines may be loaded from saved states, or all boot."""
+    gate: Gate | None = None
     choices: Choices = field(default_factory=Choices)
     """What was chosen in the place of what the topology's file says; it is in ``topology``."""
 
@@ -223,6 +225,7 @@ def _bound(
         model.steps,
         model.expect,
         model.boot,
+        model.gate,
     )
     return bound, ()
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from harness.case.expect import Expect
+from harness.case.gate import Gate
 from harness.case.steps import Step
 from harness.case.values import Dscp, Duration, PacketRate, Part, Share
 from harness.topology.model import BitRate, Name
@@ -196,7 +197,8 @@ class CaseFile(Part):
     )
     parameters: dict[str, Scalar | dict[str, Scalar]] = Field(
         default_factory=dict,
-        description="values for ${name} in traffic, steps and expect; plain, or one per topology",
+        description="values for ${name} in traffic, steps, expect and gate; plain, or one per "
+        "topology",
     )
     boot: Literal["warm", "cold"] = Field(
         "warm",
@@ -206,6 +208,9 @@ class CaseFile(Part):
     traffic: dict[Name, Stream] = Field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     expect: Expect = Expect()
+    gate: Gate | None = Field(
+        None, description="what two builds are compared by, and with which margin"
+    )
 
     @model_validator(mode="after")
     def _one_topology_key(self) -> CaseFile:

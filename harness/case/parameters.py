@@ -1,4 +1,4 @@
-"""Parameters: ``${name}`` in traffic, steps and expect becomes a value, the places stay.
+"""Parameters: ``${name}`` in traffic, steps, expect and gate becomes a value, the places stay.
 
 A value that is nothing but ``${name}`` takes the parameter's type; inside a longer text
 the parameter is written out. ``$${`` stands for ``${``, for shell commands. A parameter
@@ -20,7 +20,7 @@ from harness.case.model import Scalar
 from harness.document import Document, Path, one_of, suggestion
 from harness.errors import InputError, Problem
 
-PARTS = ("traffic", "steps", "expect")
+PARTS = ("traffic", "steps", "expect", "gate")
 """The parts of a case in which parameters stand."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 # Keys that only a case has; a topology has none of them.
-_CASE = re.compile(r"^(case|topology|topologies|traffic|steps|expect)\s*:", re.MULTILINE)
+_CASE = re.compile(r"^(case|topology|topologies|traffic|steps|expect|gate)\s*:", re.MULTILINE)
 _ENOUGH = 1 << 20
 
 

@@ -3,7 +3,7 @@
 What judges and builds frames takes a third of a second to load: that is done while the lab goes up.
 
 Neighbours: ``harness.scenario`` carries a case out, ``harness.report`` judges its record;
-``matrices`` runs a case over a matrix.
+``matrices`` runs a case over a matrix, ``gates`` one with two builds.
 """
 
 from __future__ import annotations
@@ -43,11 +43,14 @@ _ODD = re.compile("[^A-Za-z0-9._,-]+")
 
 def new_run(given: Path | None, title: str) -> RunDir:
     """The directory that the user named, or a new one below ``runs/`` (``HARNESS_RUNS``)."""
-    if given is not None:
-        return RunDir.create(given)
+    return RunDir.create(given if given is not None else new_run_path(title))
+
+
+def new_run_path(title: str) -> Path:
+    """Where a new directory goes, below ``runs/`` (``HARNESS_RUNS``)."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     runs = Path(os.environ.get("HARNESS_RUNS", "runs"))
-    return RunDir.create(runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}")
+    return runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}"
 
 
 def chosen(args: argparse.Namespace) -> Choices:
@@ -71,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
     settings = parse_settings(args.set)
     choices = chosen(args)
     for target in (args.json, args.junit, args.markdown):
-        _must_be_writable(target)
+        must_be_writable(target)
     if args.matrix:
         from harness.cli.matrices import run_matrix
 
         return run_matrix(
-            args, case, settings, choices, new_run=new_run, run_one=_run_one, write=_write
+            args, case, settings, choices, new_run=new_run, run_one=run_one, write=write_text
         )
     if args.markdown:
         raise InputError("--markdown is the table of a matrix", hint="give --matrix FILE as well")
@@ -106,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             run_dir = new_run(args.run_dir, f"{args.case.stem}-{bound.variant}")
             began = process_began() if bound is every[0] else None
-            result = _run_one(args, bound, settings, run_dir, began=began)
+            result = run_one(args, bound, settings, run_dir, began=began)
             _show(result, run_dir, timings=args.timings)
         except Interrupted:
             raise
@@ -122,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     return min(codes, key=WORST_FIRST.index)
 
 
-def _run_one(
+def run_one(
     args: argparse.Namespace,
     bound: BoundCase,
     settings: dict[str, Scalar],
@@ -130,6 +133,8 @@ def _run_one(
     *,
     began: float | None = None,
 ) -> Result:
+    """Carry a bound case out and judge it. Of ``args``: ``case``, ``boot``, ``quiet`` and ``keep``;
+    ``began``: when the program did (``process_began``)."""
     begin_record(run_dir, bound, settings, str(args.case))
     threading.Thread(target=_load_ahead, name="loading", daemon=True).start()
     progress = Progress(None if args.quiet else sys.stderr, began=began)
@@ -184,8 +189,8 @@ def _hold(lab: Lab) -> None:
     sys.stdin.readline()
 
 
-def _must_be_writable(target: Path | None) -> None:
-    """A result that could not be written would be noticed only after the whole run."""
+def must_be_writable(target: Path | None) -> None:
+    """Raises InputError now: a result that cannot be written would be noticed after the run."""
     if target is None:
         return
     if target.is_dir():
@@ -198,14 +203,15 @@ def _write_results(args: argparse.Namespace, results: Sequence[Result], *, sever
     if args.json and results:
         texts = [result.to_json() for result in results]
         listed = "[\n" + ",\n".join(text.rstrip("\n") for text in texts) + "\n]\n"
-        _write(args.json, listed if several else texts[0])
+        write_text(args.json, listed if several else texts[0])
     if args.junit and results:
         from harness.report import junit
 
-        _write(args.junit, junit(results))
+        write_text(args.junit, junit(results))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the user named; InputError where that cannot be done."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from harness.case import case_schema, check_case, looks_like_case
+from harness.compare import gate_schema
 from harness.errors import EXIT_INPUT, EXIT_PASSED, InputError
 from harness.matrix import known_recipes, load_matrix, matrix_schema
 from harness.plan import make_plan, render
@@ -20,6 +21,7 @@ from harness.topology import json_schema, load
 SCHEMAS = {
     "topology": json_schema,
     "case": case_schema,
+    "gate": gate_schema,
     "matrix": matrix_schema,
     "result": result_schema,
 }

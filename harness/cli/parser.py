@@ -1,7 +1,7 @@
 """The commands and their options.
 
-Neighbours: each command is a function of ``inputs``, ``cases``, ``matrices``, ``labs`` or
-``here``, named here as ``module.function`` and imported when it is called: what sends packets
+Neighbours: each command is a function of ``inputs``, ``cases``, ``gates``, ``matrices``, ``labs``
+or ``here``, named here as ``module.function`` and imported when it is called: what sends packets
 and runs labs takes a second to load, and most commands do neither.
 """
 
@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 Options = argparse.Namespace
-SCHEMAS = ("case", "matrix", "result", "topology")
+SCHEMAS = ("case", "gate", "matrix", "result", "topology")
 """What ``harness schema`` can print; ``inputs`` has them."""
 
 
@@ -67,6 +67,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--timeline", action="store_true", help="every fact in its order")
     one.add_argument("--timings", action="store_true", help=timings)
 
+    _add_gate(add("gate", "gates.gate", "compare two builds by the endpoints of cases"))
+
     one = add("matrix", "matrices.cells", "print the cells of a matrix; touch nothing")
     one.add_argument("file", type=Path, metavar="MATRIX")
     one.add_argument("--avocado", action="store_true",
@@ -118,6 +120,32 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boot", choices=["warm", "cold"], default="warm",
                         help="cold: boot every machine; warm (default): load saved states, "
                         "unless the case says cold")  # fmt: skip
+
+
+def _add_gate(one: argparse.ArgumentParser) -> None:
+    one.add_argument("cases", nargs="+", type=Path, metavar="CASE")
+    for side in ("baseline", "candidate"):
+        one.add_argument(f"--{side}", action="append", default=[], metavar="WHAT=REF",
+                         help="qemu=REF, guest-kernel=REF, host-kernel=REF, module=FILE, "
+                         "machine=TYPE or accelerator=NAME; may be given again (default: what "
+                         "the topology says)")  # fmt: skip
+    one.add_argument("--a-a", action="store_true",
+                     help="the baseline against itself: does this machine cry wolf?")  # fmt: skip
+    one.add_argument("--runs", type=int, default=10, metavar="N",
+                     help="budget of runs of each build (default: 10)")  # fmt: skip
+    one.add_argument("--minutes", type=float, metavar="N",
+                     help="budget of time, of all runs of a case (default: none)")  # fmt: skip
+    one.add_argument("--variant", help="which of the cases' topologies (default: all of them)")
+    one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                     help="a parameter of the cases")  # fmt: skip
+    _add_boot(one)
+    one.add_argument("--gate-dir", type=Path, metavar="DIR",
+                     help="directory to make, or to go on in (default: below runs/)")  # fmt: skip
+    one.add_argument("--json", type=Path, metavar="FILE",
+                     help="write the decision there (a list when there are several)")  # fmt: skip
+    one.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML there")
+    one.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    one.add_argument("--quiet", action="store_true", help="no progress of the labs")
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
