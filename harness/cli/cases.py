@@ -10,7 +10,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -38,11 +38,16 @@ _ODD = re.compile("[^A-Za-z0-9._,-]+")
 
 def new_run(given: Path | None, title: str) -> RunDir:
     """The directory that the user named, or a new one below ``runs/`` (``HARNESS_RUNS``)."""
+    return RunDir.create(new_place(given, title))
+
+
+def new_place(given: Path | None, title: str) -> Path:
+    """The same as a path; nothing is made."""
     if given is not None:
-        return RunDir.create(given)
+        return given
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     runs = Path(os.environ.get("HARNESS_RUNS", "runs"))
-    return RunDir.create(runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}")
+    return runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}"
 
 
 def chosen(args: argparse.Namespace) -> Choices:
@@ -66,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         _must_be_writable(target)
     if args.matrix:
         return run_matrix(
-            args, case, settings, choices, new_run=new_run, run_one=_run_one, write=_write
+            args, case, settings, choices, new_run=new_run, run_one=run_one, write=_write
         )
     if args.markdown:
         raise InputError("--markdown is the table of a matrix", hint="give --matrix FILE as well")
@@ -95,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     for bound in every:
         try:
             run_dir = new_run(args.run_dir, f"{args.case.stem}-{bound.variant}")
-            result = _run_one(args, bound, settings, run_dir)
+            result = run_one(args, bound, settings, run_dir)
             print(render_result(result, run_dir.path), flush=True)
         except Interrupted:
             raise
@@ -111,9 +116,10 @@ def run(args: argparse.Namespace) -> int:
     return min(codes, key=WORST_FIRST.index)
 
 
-def _run_one(
+def run_one(
     args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar], run_dir: RunDir
 ) -> Result:
+    """Run a case once, and judge it; ``args`` has ``case``, ``quiet`` and ``keep``."""
     begin_record(run_dir, bound, settings, str(args.case))
     progress = Progress(None if args.quiet else sys.stderr)
     lab = make_lab(
@@ -137,6 +143,14 @@ def _run_one(
     result = result_of(judge_run(run_dir))
     write_reports(run_dir, result)
     return result
+
+
+def runs_of(
+    bound: BoundCase, settings: dict[str, Scalar], shown_case: str
+) -> Callable[[Path], Result]:
+    """What runs a case again and again, each time with its record in a given directory."""
+    options = argparse.Namespace(case=Path(shown_case), quiet=True, keep=False)
+    return lambda place: run_one(options, bound, settings, RunDir.create(place))
 
 
 def _hold(lab: Lab) -> None:
