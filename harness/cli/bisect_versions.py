@@ -25,7 +25,7 @@ from harness.bisect import (
 )
 from harness.bisect.text import told
 from harness.case import BoundCase, Case, Scalar, bind
-from harness.cli.cases import new_place, runs_of
+from harness.cli.cases import new_run_path, runs_of
 from harness.document import suggestion
 from harness.errors import EXIT_LAB, ImageError, InputError, Interrupted
 from harness.images import Store
@@ -81,7 +81,7 @@ def bisect_published(
         )  # fmt: skip
 
     bound(axis)  # what is wrong with the case is told before anything is made
-    place = BisectDir.create(new_place(args.bisect_dir, f"bisect-{args.case.stem}"))
+    place = BisectDir.create(args.bisect_dir or new_run_path(f"bisect-{args.case.stem}"))
     say(f"bisect directory: {place.path}")
     versions = [_with_recipe(one, place) for one in found]
     say("from good to bad: " + ", ".join(one.name for one in versions))

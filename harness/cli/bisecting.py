@@ -31,7 +31,7 @@ from harness.bisect.following import follow
 from harness.bisect.text import short
 from harness.case import BoundCase, bind, load_case, parse_settings
 from harness.cli.bisect_versions import bisect_published, wants_versions
-from harness.cli.cases import chosen, new_place
+from harness.cli.cases import chosen, new_run_path
 from harness.errors import EXIT_CANNOT_TELL, EXIT_PASSED, InputError, LabError
 from harness.topology import Choices
 
@@ -92,7 +92,7 @@ def bisect(args: argparse.Namespace) -> int:
     choices = choices.with_these(Choices.model_validate({axis: reference}))
     bound = bind(case, args.variant, topology_path=args.topology, settings=settings,
                  choices=choices)  # fmt: skip
-    place = BisectDir.create(new_place(args.bisect_dir, f"bisect-{args.case.stem}"))
+    place = BisectDir.create(args.bisect_dir or new_run_path(f"bisect-{args.case.stem}"))
     if place.path.is_relative_to(tree.path):
         say(f"{place.path} lies in the tree: a build that cleans it (git clean) removes it")
     plan = BisectPlan(

@@ -38,13 +38,11 @@ _ODD = re.compile("[^A-Za-z0-9._,-]+")
 
 def new_run(given: Path | None, title: str) -> RunDir:
     """The directory that the user named, or a new one below ``runs/`` (``HARNESS_RUNS``)."""
-    return RunDir.create(new_place(given, title))
+    return RunDir.create(given if given is not None else new_run_path(title))
 
 
-def new_place(given: Path | None, title: str) -> Path:
-    """The same as a path; nothing is made."""
-    if given is not None:
-        return given
+def new_run_path(title: str) -> Path:
+    """Where a new directory goes, below ``runs/`` (``HARNESS_RUNS``)."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     runs = Path(os.environ.get("HARNESS_RUNS", "runs"))
     return runs / f"{stamp}-{_ODD.sub('-', title).strip('-')}-{os.getpid()}"
@@ -119,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 def run_one(
     args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar], run_dir: RunDir
 ) -> Result:
-    """Run a case once, and judge it; ``args`` has ``case``, ``quiet`` and ``keep``."""
+    """Carry a bound case out and judge it. Of ``args``: ``case``, ``quiet`` and ``keep``."""
     begin_record(run_dir, bound, settings, str(args.case))
     progress = Progress(None if args.quiet else sys.stderr)
     lab = make_lab(
