@@ -6,6 +6,7 @@ for each revision. What a revision is like is not known here.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -172,11 +173,12 @@ class Tree:
         )
 
     def _git(self, *words: str) -> subprocess.CompletedProcess[str]:
-        # Not in the terminal's group: Ctrl-C is for us to deal with, and not for a checkout.
+        # Not in the terminal's group: Ctrl-C is for us to deal with, and not for a checkout. In
+        # the C locale, because some of what it says is read.
         return subprocess.run(
             ["git", "-C", str(self.path), *words],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=_GIT_S, check=False, start_new_session=True,
+            timeout=_GIT_S, check=False, start_new_session=True, env=os.environ | {"LC_ALL": "C"},
         )  # fmt: skip
 
     def _must(self, *words: str) -> str:

@@ -205,21 +205,23 @@ def test_ctrl_c_ends_what_is_under_way_and_puts_the_tree_back(
     slow = ("--build", "grep -q waits source && touch is-building && exec sleep 60; "
             "mkdir -p built && cp source built/word")  # fmt: skip
     mark = "*/run-1/is-running" if when == "a run" else "../tree/is-building"
-    with subprocess.Popen(
+    told = tmp_path / "told"
+    with told.open("w") as out, subprocess.Popen(
         over(tree, tmp_path, *(slow if when == "a build" else ())),
-        cwd=tmp_path, env=environment(), text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
     ) as child:  # fmt: skip
         try:
             wait_for(when, lambda: list((tmp_path / "bisect").glob(mark)))
             below = descendants(child.pid)
             child.send_signal(end)
-            out, err = child.communicate(timeout=30)
+            wait_for("word", lambda: "what is under way is taken down" in told.read_text("utf-8"))
+            child.send_signal(end)  # by somebody who cannot wait
+            child.wait(30)
         finally:
             child.kill()
-    assert child.returncode == 130, out + err
-    assert "interrupted; what was done until then is in " in err
-    assert "Traceback" not in err
+    said = told.read_text(encoding="utf-8")
+    assert child.returncode == 130, said
+    assert "Traceback" not in said
     must_be_gone(below)
     (tree.path / "is-building").unlink(missing_ok=True)
     assert tree.state() == before
