@@ -23,13 +23,21 @@ from harness.errors import (
     Interrupted,
 )
 from harness.images import Store
-from harness.lab import Lab, Progress
+from harness.lab import Lab, Progress, process_began
 from harness.lab.control import lab_name
 from harness.matrix import WORST_FIRST, known_recipes, must_be_recipes
 from harness.record import RunDir
-from harness.report import Result, judge_run, junit, result_of, timeline, write_reports
+from harness.report import (
+    Result,
+    judge_run,
+    junit,
+    render_timings,
+    result_of,
+    timeline,
+    write_reports,
+)
 from harness.report import render as render_result
-from harness.scenario import begin_record, make_lab, run_case
+from harness.scenario import begin_record, keep_timings, make_lab, run_case
 from harness.scenario.service import LabService
 from harness.topology import Choices, parse_choices
 
@@ -98,8 +106,11 @@ def run(args: argparse.Namespace) -> int:
     for bound in every:
         try:
             run_dir = new_run(args.run_dir, f"{args.case.stem}-{bound.variant}")
-            result = run_one(args, bound, settings, run_dir)
+            began = process_began() if bound is every[0] else None
+            result = run_one(args, bound, settings, run_dir, began=began)
             print(render_result(result, run_dir.path), flush=True)
+            if args.timings:
+                print(render_timings(run_dir.timings()), flush=True)
         except Interrupted:
             raise
         except HarnessError as error:
@@ -115,11 +126,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_one(
-    args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar], run_dir: RunDir
+    args: argparse.Namespace,
+    bound: BoundCase,
+    settings: dict[str, Scalar],
+    run_dir: RunDir,
+    *,
+    began: float | None = None,
 ) -> Result:
     """Carry a bound case out and judge it. Of ``args``: ``case``, ``quiet`` and ``keep``."""
     begin_record(run_dir, bound, settings, str(args.case))
-    progress = Progress(None if args.quiet else sys.stderr)
+    progress = Progress(None if args.quiet else sys.stderr, began=began)
     lab = make_lab(
         bound,
         run_dir,
@@ -138,8 +154,10 @@ def run_one(
         raise
     finally:
         service.close()
-    result = result_of(judge_run(run_dir))
-    write_reports(run_dir, result)
+    with progress.step("verdict"):
+        result = result_of(judge_run(run_dir))
+        write_reports(run_dir, result)
+    keep_timings(progress, run_dir)
     return result
 
 
@@ -189,6 +207,9 @@ def _write(path: Path, text: str) -> None:
 
 def report(args: argparse.Namespace) -> int:
     run_dir = RunDir.open(args.run)
+    if args.timings:
+        print(render_timings(run_dir.timings()))
+        return EXIT_PASSED
     judged = judge_run(run_dir)
     if args.timeline:
         print(timeline(judged.evidence))

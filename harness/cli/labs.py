@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from harness.cli.cases import new_run
 from harness.errors import EXIT_LAB, EXIT_PASSED, InputError, Interrupted, LabError
 from harness.images import Store
-from harness.lab import Lab, Progress, critical_path
+from harness.lab import Lab, Progress, process_began
 from harness.lab.control import ControlClient, check_name, lab_name, running_labs
 from harness.lab.images import LabImages
 from harness.observe import FactLog
@@ -29,7 +29,8 @@ from harness.plan import make_plan
 from harness.plan.render import as_json
 from harness.reach.deadline import Deadline
 from harness.record import RunDir
-from harness.scenario import settle
+from harness.report import render_timings
+from harness.scenario import keep_timings, settle
 from harness.scenario.service import LabService
 from harness.topology import load
 
@@ -83,7 +84,7 @@ def _serve(args: argparse.Namespace, name: str) -> int:
     plan = make_plan(load(args.file))
     run_dir.write(RunDir.PLAN, as_json(plan))
     run_dir.write(RunDir.TOPOLOGY, args.file.read_bytes())
-    progress = Progress(sys.stderr)
+    progress = Progress(sys.stderr, began=process_began())
     facts = FactLog(run_dir.facts_path)
     lab = Lab(
         plan,
@@ -103,8 +104,9 @@ def _serve(args: argparse.Namespace, name: str) -> int:
         try:
             lab.up()
             settle(lab)
+            keep_timings(progress, run_dir)
             if args.timings:
-                _show_timings(lab)
+                _say(render_timings(run_dir.timings()))
             print(f"up {where}", flush=True)
             if args.background:
                 _leave_terminal(run_dir)
@@ -120,14 +122,6 @@ def _leave_terminal(run_dir: RunDir) -> None:
     with run_dir.file(f"{RunDir.LOGS}/lab.log").open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())
-
-
-def _show_timings(lab: Lab) -> None:
-    needs = {step.id: step.needs for step in lab.plan.steps}
-    _say("critical path:")
-    for stage in critical_path(lab.progress.stages, needs):
-        length = stage.end - stage.begin
-        _say(f"  {stage.begin:6.1f} s  {stage.name}  {length:.1f} s")
 
 
 # -- use -----------------------------------------------------------------------------------

@@ -57,11 +57,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
                      help="write the result there too (a list when there are several)")  # fmt: skip
     one.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML there too")
     one.add_argument("--keep", action="store_true", help="keep the lab up until Enter")
+    timings = "how long each step took, what it waited for, and the critical path"
+    one.add_argument("--timings", action="store_true", help=timings)
     one.add_argument("--quiet", action="store_true", help="no progress")
     one = add("report", "cases.report", "judge a run again from its directory; needs no root")
     one.add_argument("run", type=Path, metavar="RUN")
     one.add_argument("--json", action="store_true")
     one.add_argument("--timeline", action="store_true", help="every fact in its order")
+    one.add_argument("--timings", action="store_true", help=timings)
 
     one = add("bisect", "bisecting.bisect", "which commit, or published version, broke a case")
     _add_bisect(one)
@@ -79,7 +82,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("file", type=Path, metavar="TOPOLOGY")
     one.add_argument("--name", help="what it is called (default: the file's name)")
     one.add_argument("--run-dir", type=Path, help="directory to make (default: below runs/)")
-    one.add_argument("--timings", action="store_true", help="print the critical path")
+    one.add_argument("--timings", action="store_true", help=timings)
     one.add_argument("--foreground", action="store_true", help="stay in this terminal")
     one.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     one = add("status", "labs.status", "the labs that are up, and their machines")

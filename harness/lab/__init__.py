@@ -4,7 +4,7 @@ from harness.lab.guest import Instance, LabGuest
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
 from harness.lab.lab import Lab, LabState
-from harness.lab.progress import Progress, critical_path
+from harness.lab.progress import Progress, process_began
 
 __all__ = [
     "Instance",
@@ -14,5 +14,5 @@ __all__ = [
     "LabImages",
     "LabState",
     "Progress",
-    "critical_path",
+    "process_began",
 ]

@@ -20,6 +20,8 @@ from typing import Literal
 from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
 from harness.lab.accelerator import Trial, choose, remembered
 from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports_of_lab
+from harness.lab.capacity import capacity
+from harness.lab.claims import Claims, default_directory
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
 from harness.lab.hostlog import HostLog
@@ -31,12 +33,16 @@ from harness.lab.walk import walk
 from harness.observe import LAB, Accelerator, FactLog
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
+from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestMachine
 from harness.reach.local import NamespaceMachine
 from harness.reach.machine import Machine
 from harness.reach.sandbox import Sandbox
 from harness.topology.model import Accelerator as Wanted
 from harness.vm import Vm
+
+_TURN_S = 3600.0
+"""How long a lab waits for others to go down; a queue of nested labs may be long."""
 
 
 class LabState(StrEnum):
@@ -113,18 +119,29 @@ class Lab:
         self._state = LabState.GOING_UP
         with self.progress.step("images"):
             self.images.prepare(self.plan)
-        self.sandbox.start()
-        self._later("sandbox", self.sandbox.close)
-        self._local = NamespaceMachine(self.sandbox, self.sandbox.root, name=LAB)
-        self._later(LAB, self._local.close, inside=True)
-        self._watch_bridges(LAB, self._local, ports_of_lab(self.plan))
+        with self.progress.step("turn"):
+            claim = Claims(default_directory(), capacity()).take(
+                self.name,
+                self.plan.needs,
+                deadline=Deadline(_TURN_S),
+                cancel=self._cancel,
+                say=self.progress.say,
+            )
+            self._later("claim", claim.release)
+        with self.progress.step("sandbox"):
+            self.sandbox.start()
+            self._later("sandbox", self.sandbox.close)
+            self._local = NamespaceMachine(self.sandbox, self.sandbox.root, name=LAB)
+            self._later(LAB, self._local.close, inside=True)
+            self._watch_bridges(LAB, self._local, ports_of_lab(self.plan))
         walk(self.plan.steps, self._step, cancel=self._cancel, abandon=self._abandon)
         if self._cancel.is_set():
             raise Interrupted(f"lab {self.name}: interrupted while it was going up")
-        for name in self.host_vms:
-            log = HostLog(name, self.hosts[name].machine, self.facts.add)
-            log.begin()
-            self._watches.append(log)
+        with self.progress.step("kernel logs of hosts"):
+            for name in self.host_vms:
+                log = HostLog(name, self.hosts[name].machine, self.facts.add)
+                log.begin()
+                self._watches.append(log)
         self._state = LabState.UP
 
     def cancel(self) -> None:
@@ -168,7 +185,7 @@ class Lab:
             "start": self._start,
             "ready": lambda guest: self.guests[guest].wait_ready(),
         }
-        with self.progress.step(step.id):
+        with self.progress.step(step.id, after=step.needs):
             do[verb](name)
 
     @property

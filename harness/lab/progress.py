@@ -1,16 +1,19 @@
 """Who is at which step, for how long: the lab's progress, for a person and for timings.
 
-Not a log of facts: nothing here is judged.
+Not a log of facts: nothing here is judged. Neighbours: ``harness.scenario`` keeps the stages in
+the run directory, ``harness.report`` finds the critical path.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 
@@ -22,18 +25,30 @@ class Stage:
     begin: float
     end: float
     failed: bool
+    after: tuple[str, ...] = ()
+    """The steps that had to end before it could begin."""
 
 
 class Progress:
     """Prints a line when a step ends, and, while steps run long, what is being waited for."""
 
-    def __init__(self, out: TextIO | None = sys.stderr, *, patience: float = 5.0) -> None:
+    def __init__(
+        self,
+        out: TextIO | None = sys.stderr,
+        *,
+        patience: float = 5.0,
+        began: float | None = None,
+    ) -> None:
+        """``began``: when the program did (``process_began``), which is then the first step."""
+        now = time.monotonic()
         self._out = out
         self._patience = patience
-        self._zero = time.monotonic()
+        self._zero = now if began is None else began
         self._lock = threading.Lock()
         self._running: dict[str, float] = {}
         self._stages: list[Stage] = []
+        if began is not None:
+            self._stages.append(Stage("program loaded", 0.0, now - began, False))
         self._stop = threading.Event()
         self._ticker: threading.Thread | None = None
 
@@ -49,10 +64,15 @@ class Progress:
             print(f"[{time.monotonic() - self._zero:6.1f} s] {text}", file=self._out, flush=True)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Marks ``name`` as running; says how long it took, or that it failed."""
+    def step(self, name: str, *, after: Sequence[str] = ()) -> Iterator[None]:
+        """Marks ``name`` as running; says how long it took, or that it failed.
+
+        ``after`` are the steps that it had to wait for; where nobody says, that is the one
+        that has ended last, as for steps that are carried out one by one.
+        """
         begin = time.monotonic()
         with self._lock:
+            needs = tuple(after) or tuple(stage.name for stage in self._stages[-1:])
             self._running[name] = begin
             if self._ticker is None and self._out is not None:
                 self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -65,7 +85,9 @@ class Progress:
             end = time.monotonic()
             with self._lock:
                 del self._running[name]
-                self._stages.append(Stage(name, begin - self._zero, end - self._zero, failed))
+                self._stages.append(
+                    Stage(name, begin - self._zero, end - self._zero, failed, needs)
+                )
             self.say(f"{name}: {'FAILED after' if failed else 'done in'} {end - begin:.1f} s")
 
     def _tick(self) -> None:
@@ -84,18 +106,9 @@ class Progress:
         self._stop.set()
 
 
-def critical_path(stages: tuple[Stage, ...], needs: dict[str, tuple[str, ...]]) -> list[Stage]:
-    """The chain of steps that the total time consisted of, first to last.
-
-    From the last step to end, back through the one of its needs that ended last.
-    """
-    by_name = {stage.name: stage for stage in stages}
-    planned = [stage for stage in stages if stage.name in needs]
-    if not planned:
-        return []
-    path = [max(planned, key=lambda stage: stage.end)]
-    while True:
-        before = [by_name[name] for name in needs[path[-1].name] if name in by_name]
-        if not before:
-            return path[::-1]
-        path.append(max(before, key=lambda stage: stage.end))
+def process_began() -> float:
+    """When this process did, on CLOCK_MONOTONIC, to a hundredth of a second."""
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot
+    return time.monotonic() - age

@@ -24,6 +24,7 @@ from harness.plan.model import (
     VfPlan,
 )
 from harness.plan.names import derived_mac, free_addresses, ifname
+from harness.plan.needs import needs_of
 from harness.plan.qemu import guest_command, guest_images, host_command, host_images
 from harness.topology.model import (
     Accelerator,
@@ -69,6 +70,7 @@ class _Planner:
             guests=guests,
             filter_handoff=self.topology.filter_handoff is FilterHandoff.AUTO,
             steps=tuple(_steps(self.topology)),
+            needs=needs_of(self.topology, guests),
         )
 
     def _carried(self, host: str) -> tuple[ImageRef, ...]:

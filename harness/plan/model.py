@@ -15,7 +15,8 @@ token                  what the lab puts there
 ``@sshkey@``           public key that a host VM admits, made anew for each lab
 =====================  ==================================================================
 
-Neighbours: made by ``make``, argument vectors by ``qemu``, walked by ``harness.lab``.
+Neighbours: made by ``make``, argument vectors by ``qemu``, what it needs by ``needs``, walked by
+``harness.lab``.
 """
 
 from __future__ import annotations
@@ -224,6 +225,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """Processors (in halves: see ``needs``) and bytes of memory."""
+
+    cpus: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole lab."""
 
@@ -233,3 +242,5 @@ class Plan:
     guests: Mapping[str, GuestPlan]
     filter_handoff: bool
     steps: tuple[Step, ...]
+    needs: Needs
+    """What the lab takes of this machine at most."""

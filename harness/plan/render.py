@@ -57,6 +57,8 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"  {nic_id}: {guest.nics[nic_id].model.value} {mac} {addresses}".rstrip()
         for placement in guest.placements.values():
             yield from _placement(placement)
+    needs = plan.needs
+    yield f"needs of this machine: {needs.cpus:g} CPUs, {needs.memory >> 20} MiB of memory"
     yield "steps"
     for step in plan.steps:
         yield f"  {step.id}" + (f"  (after {', '.join(step.needs)})" if step.needs else "")

@@ -10,8 +10,8 @@
   in the place of what the topologies say, for cases and Python tests; with ``--matrix FILE``
   each case is a test for every cell: ``migrate.yaml::flat[qemu-11+kernel-7]``.
 * Tests are marked ``nested`` where the topology has hosts to boot, ``lab`` otherwise.
-* With pytest-xdist, ``-n 2 --dist loadgroup`` keeps nested labs one after the other (each
-  wants the whole machine); names and directories never collide, whatever the ``--dist``.
+* With pytest-xdist (``-n 2``) labs run side by side as far as the machine carries them; one
+  that has to wait says for what (``harness.lab.claims``). Names and directories never collide.
 
 Run directories are always kept: below ``--lab-dir``, or in pytest's own temporary directory
 (which keeps those of the last three sessions).
@@ -83,7 +83,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "lab: boots real QEMU guests in namespaces (seconds)",
         "nested: boots nested host VMs with real vfio (a minute or more)",
         "topology(path): the topology of the `lab` fixture, relative to pytest's rootdir",
-        "xdist_group(name): tests that one worker runs, one after the other",
     ):
         config.addinivalue_line("markers", marker)
     if any(config.getoption(name) for name in _CHOOSING):

@@ -42,7 +42,7 @@ from harness.pytest_plugin.places import marks_for, name_for, run_dir_for, told
 from harness.reach.machine import Completed
 from harness.record import RunDir
 from harness.report.streams import measured
-from harness.scenario import Verbs, settle
+from harness.scenario import Verbs, keep_timings, settle
 from harness.scenario.service import LabService
 from harness.scenario.streams import Traffic
 from harness.topology import choose, load
@@ -230,6 +230,7 @@ def lab_of_test(
 def _down(lab: Lab, run_dir: RunDir) -> None:
     try:
         lab.down()
+        keep_timings(lab.progress, run_dir)
     except HarnessError as error:
         pytest.fail(told(error, run_dir), pytrace=False)
 

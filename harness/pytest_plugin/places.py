@@ -25,10 +25,9 @@ _BLAME = {
 
 
 def marks_for(topology: Topology) -> tuple[pytest.MarkDecorator, ...]:
-    """``nested`` (and one xdist group) where there are hosts to boot, else ``lab``."""
-    if any(host.kind is HostKind.VM for host in topology.hosts.values()):
-        return (pytest.mark.nested, pytest.mark.xdist_group("nested"))
-    return (pytest.mark.lab,)
+    """``nested`` where there are hosts to boot, else ``lab``."""
+    booted = any(host.kind is HostKind.VM for host in topology.hosts.values())
+    return (pytest.mark.nested if booted else pytest.mark.lab,)
 
 
 def name_for(title: str) -> str:

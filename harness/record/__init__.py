@@ -7,6 +7,6 @@ Neighbours: ``scenario`` and the CLI write through ``RunDir``, ``report`` reads 
 imports ``observe`` and ``errors`` only, so that every room above can use it.
 """
 
-from harness.record.run_dir import QemuVersion, RunDir, RunInfo, Versions
+from harness.record.run_dir import QemuVersion, RunDir, RunInfo, StepTiming, Timings, Versions
 
-__all__ = ["QemuVersion", "RunDir", "RunInfo", "Versions"]
+__all__ = ["QemuVersion", "RunDir", "RunInfo", "StepTiming", "Timings", "Versions"]

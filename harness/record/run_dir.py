@@ -8,6 +8,7 @@
     plan.json           the plan of the lab, with the exact QEMU arguments
     versions.json       Versions: of the harness and of every QEMU and kernel
     facts.jsonl         everything observed, one fact a line (harness.observe)
+    timings.json        Timings: how long the harness was at what; no part of any verdict
     streams/            NAME.sends, NAME.arrivals, NAME.*.seen (harness.traffic.records), of TCP
                         NAME.tcp-sender.json and NAME.tcp-sink.json (harness.traffic.tcprecord)
     logs/ captures/     of machines; pcap files
@@ -97,12 +98,28 @@ class Versions(_File):
     )
 
 
+class StepTiming(_File):
+    """One step of the harness; seconds since the harness began."""
+
+    name: str
+    begin_s: float
+    end_s: float
+    after: tuple[str, ...] = Field(description="the steps that had to end before it began")
+    failed: bool = False
+
+
+class Timings(_File):
+    """How long the harness was at what, in the order in which the steps ended."""
+
+    steps: tuple[StepTiming, ...]
+
+
 class RunDir:
     """A run directory, to be written or to be read back."""
 
     RUN, CASE, TOPOLOGY, PLAN = "run.json", "case.yaml", "topology.yaml", "plan.json"
     VERSIONS, FACTS, RESULT = "versions.json", "facts.jsonl", "result.json"
-    REPORT, JUNIT = "report.txt", "junit.xml"
+    REPORT, JUNIT, TIMINGS = "report.txt", "junit.xml", "timings.json"
     STREAMS, LOGS, CAPTURES = "streams", "logs", "captures"
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -182,6 +199,13 @@ class RunDir:
 
     def write_versions(self, versions: Versions) -> None:
         self.write(self.VERSIONS, versions.model_dump_json(indent=2) + "\n")
+
+    def write_timings(self, timings: Timings) -> None:
+        self.write(self.TIMINGS, timings.model_dump_json(indent=2) + "\n")
+
+    def timings(self) -> Timings:
+        """How long the run was at what; RecordError if that is missing or damaged."""
+        return self._read(self.TIMINGS, Timings)
 
     def info(self) -> RunInfo:
         """What was run; RecordError if that is missing or damaged."""

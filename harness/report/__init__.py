@@ -12,15 +12,18 @@ from harness.report.junit import junit
 from harness.report.result import Result, result_of, result_schema
 from harness.report.text import reasons, render
 from harness.report.timeline import timeline
+from harness.report.timings import critical_path, render_timings
 from harness.report.write import write_reports
 
 __all__ = [
     "JudgedRun",
     "Result",
+    "critical_path",
     "judge_run",
     "junit",
     "reasons",
     "render",
+    "render_timings",
     "result_of",
     "result_schema",
     "timeline",

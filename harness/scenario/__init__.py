@@ -1,6 +1,6 @@
 """Verbs on a running lab, and cases carried out with them. Records, never judges."""
 
-from harness.scenario.run import begin_record, carry_out, make_lab, run_case, settle
+from harness.scenario.run import begin_record, carry_out, keep_timings, make_lab, run_case, settle
 from harness.scenario.verbs import StepFailed, Verbs
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "Verbs",
     "begin_record",
     "carry_out",
+    "keep_timings",
     "make_lab",
     "run_case",
     "settle",

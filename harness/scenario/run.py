@@ -29,7 +29,7 @@ from harness.plan import make_plan
 from harness.plan.model import PairPlan
 from harness.plan.render import as_json
 from harness.reach.deadline import Deadline
-from harness.record import QemuVersion, RunDir, RunInfo, Versions
+from harness.record import QemuVersion, RunDir, RunInfo, StepTiming, Timings, Versions
 from harness.scenario.flowing import NotFlowing
 from harness.scenario.paths import keep_paths
 from harness.scenario.streams import Traffic
@@ -102,8 +102,29 @@ def run_case(
                 hold(lab)
     finally:
         # An error of the run is the one to be told; a failed clean-up then comes as its context.
-        lab.down()
-        lab.facts.close()
+        try:
+            lab.down()
+        finally:
+            lab.facts.close()
+            keep_timings(lab.progress, run_dir)
+
+
+def keep_timings(progress: Progress, run_dir: RunDir) -> None:
+    """Write down how long the harness was at what so far."""
+    run_dir.write_timings(
+        Timings(
+            steps=tuple(
+                StepTiming(
+                    name=one.name,
+                    begin_s=round(one.begin, 3),
+                    end_s=round(one.end, 3),
+                    after=one.after,
+                    failed=one.failed,
+                )
+                for one in progress.stages
+            )
+        )
+    )
 
 
 def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
@@ -111,7 +132,8 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     verbs = Verbs(lab)
     settle(lab)
     run_dir.write_versions(versions_of(lab))
-    verbs.snapshot("start")
+    with lab.progress.step("snapshot at the start"):
+        verbs.snapshot("start")
     traffic = Traffic(lab, bound.traffic, run_dir)
     tcp = TcpTraffic(lab, bound.traffic, run_dir)
     try:
@@ -121,7 +143,8 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
                 tcp.start()
             ask_probes(lab, "traffic-flows")
             before = max((stream.before for stream in bound.traffic.values()), default=0.0)
-            threading.Event().wait(before)
+            with lab.progress.step("traffic before the first step"):
+                threading.Event().wait(before)
             for step in bound.steps:
                 verbs.carry_out(step)
         ask_probes(lab, "traffic-ends")
@@ -136,7 +159,8 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         tcp.abort()
         traffic.abort()
         raise
-    verbs.snapshot("end")
+    with lab.progress.step("snapshot at the end"):
+        verbs.snapshot("end")
     # The destinations of migrations have been started since.
     run_dir.write_versions(versions_of(lab))
 

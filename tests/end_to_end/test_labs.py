@@ -22,7 +22,7 @@ def test_a_lab_is_brought_up_used_and_taken_down(here: Place) -> None:
     up = harness("up", FLAT, "--timings", "--run-dir", here.folder / "run")
     assert up.returncode == 0, up.stderr
     assert "lab flat-pair is up" in up.stdout
-    assert "critical path:" in up.stderr
+    assert "Critical path: " in up.stderr
     try:
         status = harness("status").stdout
         assert status.startswith("flat-pair: up for ")

@@ -64,6 +64,18 @@ expect:
   streams:
     outbound: {{path: {{before: primary, precopy: standby, after: primary}}}}
 """
+# The guest is without its primary on beta, whose QEMU does not plug it, and has one again at home.
+THERE_AND_BACK = """\
+case: a guest migrates to a patched QEMU and back
+topology: {topology}
+steps:
+  - migrate: {{guest: g1, to: beta, within: 60s}}
+  - wait: {{for: {{guest: g1, primary: net1, state: absent}}, within: 5s}}
+  - migrate: {{guest: g1, to: alpha, within: 60s}}
+  - wait: {{for: {{guest: g1, primary: net1, state: up}}, within: 60s}}
+expect:
+  migration: completed
+"""
 
 
 def recipe(folder: Path, text: str, patch: str) -> Path:
@@ -161,3 +173,25 @@ def test_a_qemu_that_does_not_plug_the_primary_again_is_caught(here: Place) -> N
         "step 2 wait works", "at the end the primary of g1 net1 is e1000e"
     } <= set(failures(out))  # fmt: skip
     assert "g1: primary of net1 up: not within 60 s; last seen: absent" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.lab
+def test_a_guest_migrates_from_a_stock_qemu_to_a_patched_one_and_back(here: Place) -> None:
+    patched = recipe(
+        here.folder, "kind: toolchain\nsuite: trixie\npatches: patches\n", NOT_PLUGGED_AGAIN
+    )
+    Store().toolchain(str(patched))
+    case, out = here.folder / "back.yaml", here.folder / "out.json"
+    case.write_text(THERE_AND_BACK.format(topology=FLAT), encoding="utf-8")
+
+    done = here.harness(
+        *("run", case, "--qemu", "alpha=qemu-10.0", "--qemu", f"beta={patched}"),
+        *("--machine", "pc-q35-10.0", "--json", out, "--quiet"),
+        timeout=RUN_S,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    versions = json.loads(out.read_text(encoding="utf-8"))["versions"]
+    assert {one["image"] for one in versions["qemu"]} == {"qemu:qemu-10.0", f"qemu:{patched}"}
+    assert {one["machine"] for one in versions["qemu"]} == {"pc-q35-10.0"}

@@ -1,10 +1,11 @@
 """Progress a person can follow, and the chain of steps that the time went into."""
 
 import io
+import time
 
 import pytest
 
-from harness.lab.progress import Progress, Stage, critical_path
+from harness.lab.progress import Progress, process_began
 
 
 def test_each_step_says_when_it_ended_and_how_long_it_took() -> None:
@@ -41,19 +42,24 @@ def test_a_step_that_lasts_is_told_while_it_lasts() -> None:
     assert told
 
 
-def test_the_critical_path_follows_the_need_that_ended_last() -> None:
-    stages = (
-        Stage("network", 0, 1, False),
-        Stage("boot alpha", 1, 5, False),
-        Stage("boot beta", 1, 9, False),
-        Stage("start", 9, 10, False),
-        Stage("images", 0, 20, False),
-    )
-    needs = {
-        "network": (),
-        "boot alpha": ("network",),
-        "boot beta": ("network",),
-        "start": ("boot alpha", "boot beta"),
-    }
-    assert [s.name for s in critical_path(stages, needs)] == ["network", "boot beta", "start"]
-    assert critical_path((), needs) == []
+def test_a_step_waited_for_what_it_says_or_for_the_last_that_ended() -> None:
+    progress = Progress(None)
+    with progress.step("images"):
+        pass
+    with progress.step("network"):
+        pass
+    with progress.step("boot", after=("images",)):
+        pass
+    assert [(s.name, s.after) for s in progress.stages] == [
+        ("images", ()),
+        ("network", ("images",)),
+        ("boot", ("images",)),
+    ]
+
+
+def test_the_time_before_the_first_step_is_that_of_loading_the_program() -> None:
+    began = process_began()
+    (loaded,) = Progress(None, began=began).stages
+    assert (loaded.name, loaded.begin) == ("program loaded", 0.0)
+    # This process began before it came here, and not before the machine did.
+    assert 0 < loaded.end < time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -31,8 +31,6 @@ def test_cases_are_marked_by_their_topology(pytester: pytest.Pytester) -> None:
     make_checkout(pytester.path, trio=BOTH)
     assert collected(pytester, "-m", "lab") == ["testcases/trio.yaml::flat"]
     assert collected(pytester, "-m", "nested") == ["testcases/trio.yaml::nested"]
-    # One xdist group: two nested labs at a time would starve each other.
-    assert collected(pytester, "-m", "xdist_group") == ["testcases/trio.yaml::nested"]
 
 
 def test_the_variant_can_be_chosen(pytester: pytest.Pytester) -> None:

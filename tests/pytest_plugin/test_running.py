@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.runs import CASE
 from tests.pytest_plugin.checkouts import PLUGIN, TRIO, make_checkout
 
 pytestmark = pytest.mark.lab
@@ -62,14 +63,49 @@ def test_failed_broken_and_cannot_tell_are_told_apart(pytester: pytest.Pytester)
     assert result["parameters"] == {"driver": "igbvf"}
 
 
-def test_two_workers_run_two_labs_side_by_side(pytester: pytest.Pytester) -> None:
+def test_two_workers_run_two_labs_at_once_and_both_can_be_told(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first case, migration, streams and all: neither lab disturbs the other's verdict."""
+    monkeypatch.setenv("HARNESS_CPUS", "2")
+    case = CASE.read_text(encoding="utf-8").replace("flat-pair.yaml", "flat.yaml")
+    case = case.replace("nested-vfio.yaml", "nested.yaml")
+    make_checkout(pytester.path, one=case, two=case)
+    runs = pytester.path / "kept"
+    done = pytester.runpytest_subprocess(
+        *PLUGIN, "-n", "2", "-m", "lab", f"--lab-dir={runs}", timeout=240
+    )
+    done.assert_outcomes(passed=2)
+    (_, one_end), (two_begin, _) = spans(runs)
+    assert two_begin < one_end  # both were up at one time
+
+
+def test_where_the_machine_is_full_one_lab_waits_for_the_other_and_says_so(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CPUS", "0.5")
     make_checkout(pytester.path, one=TRIO, two=TRIO)
     runs = pytester.path / "kept"
     done = pytester.runpytest_subprocess(
-        *PLUGIN, "-n", "2", "--dist", "loadgroup", f"--lab-dir={runs}", timeout=120
+        *PLUGIN, "-n", "2", "-rP", f"--lab-dir={runs}", timeout=240
     )
     done.assert_outcomes(passed=2)
-    assert len(list(runs.iterdir())) == 2
+    done.stdout.re_match_lines(
+        [r".*lab (one|two)-\S+ waits for 0\.5 CPU: lab \S+ of process \d+ has 0\.5 CPU and 768 MiB"]
+    )
+    (_, one_end), (two_begin, _) = spans(runs)
+    assert one_end <= two_begin
+
+
+def spans(runs: Path) -> list[tuple[int, int]]:
+    """When each run's lab was up (ns on the machine's clock), the earliest first."""
+    found = []
+    for path in runs.iterdir():
+        lines = (path / "facts.jsonl").read_text(encoding="utf-8").splitlines()
+        times = [json.loads(line)["t_ns"] for line in lines]
+        found.append((min(times), max(times)))
+    assert len(found) == 2
+    return sorted(found)
 
 
 def test_a_clean_up_that_fails_fails_the_test(pytester: pytest.Pytester) -> None:

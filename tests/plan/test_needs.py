@@ -1,0 +1,36 @@
+"""What a lab takes of the machine follows from its topology."""
+
+import pytest
+
+from harness.plan import make_plan, render
+from harness.plan.model import Needs
+from tests.plan.test_make import topology
+
+MIB = 1 << 20
+QEMU = 128 * MIB
+
+
+def test_a_guest_in_a_namespace_has_two_qemus_while_it_migrates_and_half_a_cpu() -> None:
+    assert make_plan(topology()).needs == Needs(cpus=0.5, memory=2 * (256 * MIB + QEMU))
+
+
+def test_a_host_vm_counts_whole_and_its_guest_is_inside_of_it() -> None:
+    # The topology's hosts have the defaults: two CPUs and 2 GiB each.
+    assert make_plan(topology("vm")).needs == Needs(cpus=4.0, memory=2 * (2048 * MIB + QEMU))
+
+
+def test_a_guest_that_can_be_nowhere_else_has_one_qemu() -> None:
+    hosts = topology().model_dump()["hosts"]
+    only = topology(hosts={"alpha": hosts["alpha"]})
+    assert make_plan(only).needs == Needs(cpus=0.5, memory=256 * MIB + QEMU)
+
+
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_every_cpu_of_a_guest_counts(cpus: int) -> None:
+    guests = topology().model_dump()["guests"]
+    guests["g1"]["cpus"] = cpus
+    assert make_plan(topology(guests=guests)).needs.cpus == cpus / 2
+
+
+def test_the_plan_says_what_the_lab_needs() -> None:
+    assert "needs of this machine: 0.5 CPUs, 768 MiB of memory" in render(make_plan(topology()))
