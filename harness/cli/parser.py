@@ -1,7 +1,7 @@
 """The commands and their options.
 
-Neighbours: each command is a function of ``inputs``, ``cases``, ``matrices``, ``labs`` or
-``here``, named here as ``module.function`` and imported when it is called: what sends packets
+Neighbours: each command is a function of ``inputs``, ``cases``, ``bisecting``,
+``matrices``, ``labs`` or ``here``, named here as ``module.function`` and imported when it is called: what sends packets
 and runs labs takes a second to load, and most commands do neither.
 """
 
