@@ -1,8 +1,8 @@
 """The commands and their options.
 
-Neighbours: each command is a function of ``inputs``, ``cases``, ``bisecting``,
-``matrices``, ``labs`` or ``here``, named here as ``module.function`` and imported when it is called: what sends packets
-and runs labs takes a second to load, and most commands do neither.
+Neighbours: each command is a function of ``inputs``, ``cases``, ``bisecting``, ``matrices``,
+``labs`` or ``here``, named here as ``module.function`` and imported when it is called: what sends
+packets and runs labs takes a second to load, and most commands do neither.
 """
 
 from __future__ import annotations
