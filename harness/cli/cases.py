@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -177,6 +177,14 @@ def _show(result: Result, run_dir: RunDir, *, timings: bool) -> None:
     print(render(result, run_dir.path), flush=True)
     if timings:
         print(render_timings(run_dir.timings()), flush=True)
+
+
+def runs_of(
+    bound: BoundCase, settings: dict[str, Scalar], shown_case: str
+) -> Callable[[Path], Result]:
+    """What runs a case again and again, each time with its record in a given directory."""
+    options = argparse.Namespace(case=Path(shown_case), boot="warm", quiet=True, keep=False)
+    return lambda place: run_one(options, bound, settings, RunDir.create(place))
 
 
 def _hold(lab: Lab) -> None:

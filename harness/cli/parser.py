@@ -1,8 +1,8 @@
 """The commands and their options.
 
-Neighbours: each command is a function of ``inputs``, ``cases``, ``gates``, ``matrices``, ``labs``
-or ``here``, named here as ``module.function`` and imported when it is called: what sends packets
-and runs labs takes a second to load, and most commands do neither.
+Neighbours: each command is a function of ``inputs``, ``cases``, ``gates``, ``bisecting``,
+``matrices``, ``labs`` or ``here``, named here as ``module.function`` and imported when it is
+called: what sends packets and runs labs takes a second to load, and most commands do neither.
 """
 
 from __future__ import annotations
@@ -68,6 +68,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--timings", action="store_true", help=timings)
 
     _add_gate(add("gate", "gates.gate", "compare two builds by the endpoints of cases"))
+    one = add("bisect", "bisecting.bisect", "which commit, or published version, broke a case")
+    _add_bisect(one)
+    # Without a help text it is not listed: `git bisect run` calls it.
+    one = commands.add_parser("bisect-step")
+    one.set_defaults(command="bisect_step.step")
+    one.add_argument("directory", type=Path)
 
     one = add("matrix", "matrices.cells", "print the cells of a matrix; touch nothing")
     one.add_argument("file", type=Path, metavar="MATRIX")
@@ -146,6 +152,44 @@ def _add_gate(one: argparse.ArgumentParser) -> None:
     one.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML there")
     one.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     one.add_argument("--quiet", action="store_true", help="no progress of the labs")
+
+
+def _add_bisect(one: argparse.ArgumentParser) -> None:
+    one.add_argument("case", type=Path, metavar="CASE")
+    one.add_argument("--variant", help="which of the case's topologies")
+    one.add_argument("--topology", type=Path, help="run on this topology instead")
+    one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                     help="a parameter of the case")  # fmt: skip
+    one.add_argument("--good", metavar="REV", help="a commit (a version) that is good")
+    one.add_argument("--bad", metavar="REV", help="a later one that is bad")
+    one.add_argument("--trust", action="store_true", help="do not try these two first")
+    one.add_argument("--expect", metavar="EXPECTATION",
+                     help="bad is only what fails by this one (its text or path); "
+                     "what fails otherwise is skipped")  # fmt: skip
+    one.add_argument("--repeat", type=int, default=3, metavar="N",
+                     help="runs of a revision until one tells, before it is skipped "
+                     "(default: 3)")  # fmt: skip
+    one.add_argument("--bisect-dir", type=Path, metavar="DIR",
+                     help="directory to make (default: below runs/)")  # fmt: skip
+    one.add_argument("--quiet", action="store_true", help="no progress")
+    tree = one.add_argument_group("over a git tree")
+    tree.add_argument("--tree", type=Path, default=Path(), metavar="DIR",
+                      help="the git tree (default: the working directory)")  # fmt: skip
+    tree.add_argument("--build", metavar="CMD", help="shell command that builds, run in the tree")
+    tree.add_argument("--as", dest="as_", default="qemu", metavar="WHAT",
+                      help="what it makes: qemu (default), guest-kernel, host-kernel or "
+                      "module=NAME")  # fmt: skip
+    tree.add_argument("--result", metavar="PATH",
+                      help="where, in the tree (default: build for a QEMU, the tree itself for "
+                      "a kernel)")  # fmt: skip
+    listed = one.add_argument_group("over published versions")
+    listed.add_argument("--between", nargs="+", metavar="RECIPE",
+                        help="two recipes and those between, or a list: good to bad")  # fmt: skip
+    listed.add_argument("--suite-versions", choices=["qemu", "guest-kernel", "host-kernel"],
+                        help="the exact versions that suites have today")  # fmt: skip
+    listed.add_argument("--suite", action="append", default=[], metavar="SUITE",
+                        help="look there (default: where shipped recipes do)")  # fmt: skip
+    _add_choices(one)
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
