@@ -23,10 +23,11 @@ from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
 from harness.lab.hostlog import HostLog
+from harness.lab.identity import LabKey, make_lab_key
 from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
-from harness.lab.sshhost import LabKey, boot_host, make_key, reach_host
+from harness.lab.sshhost import boot_host, reach_host
 from harness.lab.walk import walk
 from harness.observe import LAB, Accelerator, FactLog
 from harness.observe.record import now_ns
@@ -84,7 +85,7 @@ class Lab:
         self._abandoned = False
         self._watches: list[BridgeWatch | HostLog] = []
         self._local: NamespaceMachine | None = None
-        self._key = make_key()
+        self._key = make_lab_key()
         self._trials: dict[str, tuple[str, str]] = {}
         self._trial_locks: dict[str, threading.Lock] = {}
         self._trial_lock = threading.Lock()
@@ -242,9 +243,7 @@ class Lab:
         if plan.accelerator is Wanted.AUTO:
             accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
         self._note_accelerator(name, accelerator)
-        self.host_vms[name] = boot_host(
-            plan, accelerator, self.local, self.images, self._key, self.facts
-        )
+        self.host_vms[name] = boot_host(plan, accelerator, self.local, self.images, self.facts)
 
     def _reach(self, name: str) -> None:
         plan = self.plan.hosts[name]

@@ -7,25 +7,16 @@ differently, except that a VM mounts its images from disks and a real machine ge
 
 from __future__ import annotations
 
-import base64
-import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
-
 from harness.errors import HarnessError, LabError, ReachError
+from harness.lab.identity import Identity, IdentityChannel, LabKey
 from harness.lab.images import LabImages
 from harness.observe import LAB, FactLog, HostEvent
 from harness.observe.record import now_ns
 from harness.plan.model import HostPlan
+from harness.plan.qemu import IDENTITY
 from harness.reach.deadline import Deadline
 from harness.reach.local import NamespaceMachine
 from harness.reach.sandbox import Sandbox
@@ -39,40 +30,20 @@ _REACH_S = 180.0
 _ANSWER_S = 30.0
 """A real machine is up already; this is for one that is busy, or far away."""
 
-_AWAIT_READY = "until [ -e /run/lab/ready ]; do sleep 0.05; done"
-
-
-@dataclass(frozen=True, slots=True)
-class LabKey:
-    """The key pair with which a lab gets into the VMs that it boots. It is in no file system:
-    ``path`` leads to memory of this process."""
-
-    path: Path
-    public: str
-
-
-def make_key() -> LabKey:
-    """A fresh key for one lab."""
-    key = Ed25519PrivateKey.generate()
-    handle = os.memfd_create("lab-ssh-key", os.MFD_CLOEXEC)
-    os.write(handle, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    return LabKey(Path(f"/proc/self/fd/{handle}"), public.decode())
-
 
 def boot_host(
     plan: HostPlan,
     accelerator: str,
     local: NamespaceMachine,
     images: LabImages,
-    key: LabKey,
     facts: FactLog,
 ) -> Vm:
     """Start the QEMU that is the host; its taps are there already."""
     command = plan.boot[accelerator]
-    run = f"{local.scratch}/{plan.name}"
+    run = run_directory(local, plan.name)
     local.make_directory(run)
-    tokens = {"run": run, "sshkey": base64.b64encode(key.public.encode()).decode()}
+    tokens = {"run": run, "name": plan.name}
+    tokens |= {f"port:{link.nic}": link.port for link in plan.links}
     tokens |= {ref.token: str(images.directory(ref)) for ref in plan.boot_images}
     tokens |= {f"disk:{ref.token}": str(images.disk(ref)) for ref in plan.carried}
 
@@ -103,7 +74,7 @@ def boot_host(
 def reach_host(
     plan: HostPlan, sandbox: Sandbox, key: LabKey, local: NamespaceMachine, vm: Vm | None
 ) -> SshMachine:
-    """Connect to a host; of a VM, wait until its init has loaded drivers and mounted disks."""
+    """Connect to a host; a VM is told first which one it is."""
     if vm is None:
         return _reach_real(plan)
     deadline = Deadline(_REACH_S)
@@ -123,14 +94,28 @@ def reach_host(
             raise
         return made
 
+    identity = Identity(plan, key.public)
     try:
-        machine = SshMachine(plan.name, SshTarget(address, key.path, dial=dial), deadline)
-        machine.run(["sh", "-c", _AWAIT_READY], timeout=max(deadline.left, 1))
+        with identity_channel(plan.name, local, vm) as channel:
+            channel.wait_up(deadline)
+            channel.identify(identity, deadline)
+        target = SshTarget(address, key.path, host_key=identity.host_key.public, dial=dial)
+        return SshMachine(plan.name, target, deadline)
     except HarnessError as error:
-        console = local.read_text(vm.log.replace("qemu.log", "console.log"), tail=1 << 13)
+        console = local.read_text(f"{run_directory(local, plan.name)}/console.log", tail=1 << 13)
         error.evidence = (*error.evidence, *console.replace("\r", "").splitlines()[-15:])
         raise
-    return machine
+
+
+def run_directory(local: NamespaceMachine, name: str) -> str:
+    """Where the QEMU that is host ``name`` has its sockets and logs."""
+    return f"{local.scratch}/{name}"
+
+
+def identity_channel(name: str, local: NamespaceMachine, vm: Vm) -> IdentityChannel:
+    """The identity channel of the host VM ``name``, which runs."""
+    path = f"{run_directory(local, name)}/{IDENTITY}.sock"
+    return IdentityChannel(name, local.connect(path), vm.must_run)
 
 
 def _reach_real(plan: HostPlan) -> SshMachine:

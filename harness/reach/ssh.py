@@ -9,6 +9,7 @@ on who runs it. Neighbours: ``machine`` gives the operations.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import logging
@@ -52,10 +53,10 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class SshTarget:
     """Where a machine is and how to get in.
 
-    ``known_hosts``: a file with its host key, which must then match; without one any key is
-    accepted (a VM that the lab has just booted has a key that nobody can know).
-    ``dial`` opens the TCP connection in another way, e.g. from within a namespace; it gets
-    the seconds it may take and raises OSError.
+    ``known_hosts``: a file with its host key, or ``host_key``: that key itself (type and
+    base64), which must then match; without either any key is accepted. ``dial`` opens the TCP
+    connection in another way, e.g. from within a namespace; it gets the seconds it may take
+    and raises OSError.
     """
 
     host: str
@@ -63,6 +64,7 @@ class SshTarget:
     user: str = "root"
     port: int = 22
     known_hosts: Path | None = None
+    host_key: str = ""
     dial: Callable[[float], socket.socket] | None = None
 
     @property
@@ -320,6 +322,12 @@ def _attempt(
     if target.known_hosts:
         client.load_host_keys(str(target.known_hosts))
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    elif target.host_key:
+        where = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
+        kind, data = target.host_key.split()[:2]
+        shown = paramiko.PKey.from_type_string(kind, base64.b64decode(data))
+        client.get_host_keys().add(where, kind, shown)
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
     else:
         client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
     seconds = max(deadline.left, 0.1)
@@ -333,8 +341,11 @@ def _attempt(
     except paramiko.BadHostKeyException as error:
         client.close()
         raise ReachError(
-            f"{name}: {target.title} shows another host key than {target.known_hosts}",
-            hint="if the machine was installed anew, replace its line there",
+            f"{name}: {target.title} shows another host key than "
+            f"{target.known_hosts or 'the one that it was given'}",
+            hint="if the machine was installed anew, replace its line there"
+            if target.known_hosts
+            else "another machine answers at that address",
             evidence=(str(error),),
         ) from error
     except paramiko.AuthenticationException as error:
