@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from harness.errors import LabError
-from harness.images import GuestImage, HostImage, Kernel, Store, Toolchain
+from harness.images import GuestImage, HostImage, Kernel, States, Store, Toolchain
 from harness.images.tools import Progress
 from harness.plan.model import ImageRef, Plan
 
@@ -100,6 +100,11 @@ class LabImages:
                 return (made.initramfs,)
             case HostImage():
                 raise LabError(f"image {ref.name}: a root file system is not carried into hosts")
+
+    @property
+    def states(self) -> States:
+        """Saved states of machines that run from these images."""
+        return self._store.states
 
     @property
     def memory(self) -> Path:

@@ -23,13 +23,15 @@ from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
 from harness.lab.hostlog import HostLog
+from harness.lab.hoststate import HostStates
+from harness.lab.hostvm import HostStarter, HostVm
 from harness.lab.identity import LabKey, make_lab_key
 from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
-from harness.lab.sshhost import boot_host, reach_host
+from harness.lab.sshhost import reach_host
 from harness.lab.walk import walk
-from harness.observe import LAB, Accelerator, FactLog
+from harness.observe import LAB, Accelerator, FactLog, Note
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
 from harness.reach.guest import GuestMachine
@@ -63,8 +65,11 @@ class Lab:
         progress: Progress | None = None,
         name: str = "lab",
         watch_taps: bool = False,
+        warm: bool = False,
     ) -> None:
         self.plan = plan
+        self.warm = warm
+        """Whether host VMs are loaded from saved states."""
         self.watch_taps = watch_taps
         """Whether the taps of failover pairs are captured on; costs the hosts a little."""
         self.name = name
@@ -77,6 +82,8 @@ class Lab:
         self.guests: dict[str, LabGuest] = {}
         self.namespaces: dict[str, NamespaceMachine] = {}
         self.host_vms: dict[str, Vm] = {}
+        self._booted: dict[str, HostVm] = {}
+        self._host_states = HostStates(images.states, images, self.progress.say, self._told)
         self._state = LabState.NEW
         self._cancel = threading.Event()
         self._undo = ExitStack()
@@ -179,6 +186,10 @@ class Lab:
             raise LabError(f"lab {self.name}: it is {self._state}")
         return self._local
 
+    def _told(self, text: str) -> None:
+        self.progress.say(text)
+        self.facts.add(Note(t_ns=now_ns(), text=text))
+
     def _network(self, name: str) -> None:
         network = self._network_plan(name)
         links = self.local.links
@@ -243,7 +254,16 @@ class Lab:
         if plan.accelerator is Wanted.AUTO:
             accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
         self._note_accelerator(name, accelerator)
-        self.host_vms[name] = boot_host(plan, accelerator, self.local, self.images, self.facts)
+        starter = HostStarter(self.local, self.images, self.facts)
+        if self.warm:
+            state = self._host_states.obtain(
+                plan, accelerator, lambda into: starter.save(plan, accelerator, into)
+            )
+            booted = starter.load(plan, accelerator, state)
+        else:
+            booted = starter.boot(plan, accelerator)
+        self._booted[name] = booted
+        self.host_vms[name] = booted.vm
 
     def _reach(self, name: str) -> None:
         plan = self.plan.hosts[name]
@@ -253,7 +273,7 @@ class Lab:
             self._plug(name, local)
             self.hosts[name] = LabHost(plan, local, self.facts.add)
             return
-        machine = reach_host(plan, self.sandbox, self._key, self.local, self.host_vms.get(name))
+        machine = reach_host(plan, self.sandbox, self._key, self._booted.get(name))
         self.hosts[name] = LabHost(plan, machine, self.facts.add)
         # A host VM goes with its QEMU; a real machine has to be left as it was found.
         if plan.kind == "ssh":
