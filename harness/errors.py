@@ -8,6 +8,7 @@
     +-- LabError                 3  the lab could not be built, or broke; says nothing of the guest
     |   +-- MissingDependency    3  this machine lacks something; the hint says what to install
     |   +-- ImageError           3  an image could not be built, or is damaged
+    |   +-- StateError           3  a machine's state cannot be saved or loaded; it can boot
     |   +-- ReachError           3  a machine could not be reached, or the connection was lost
     |   |   +-- CommandFailed    3  a command on a machine ended with an unexpected status
     |   +-- VmError              3  a QEMU process or its QMP session
@@ -104,6 +105,10 @@ class MissingDependency(LabError):
 
 class ImageError(LabError):
     """An image could not be built, or is damaged."""
+
+
+class StateError(LabError):
+    """A machine's state could not be saved or loaded. It can boot instead."""
 
 
 class ReachError(LabError):

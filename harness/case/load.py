@@ -13,7 +13,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
@@ -57,6 +57,8 @@ class BoundCase:
     traffic: Mapping[str, Stream]
     steps: tuple[Step, ...]
     expect: Expect
+    boot: Literal["warm", "cold"] = "warm"
+    """Whether the lab's machines may be loaded from saved states, or all boot."""
     choices: Choices = field(default_factory=Choices)
     """What was chosen in the place of what the topology's file says; it is in ``topology``."""
 
@@ -220,6 +222,7 @@ def _bound(
         model.traffic,
         model.steps,
         model.expect,
+        model.boot,
     )
     return bound, ()
 

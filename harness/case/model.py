@@ -198,6 +198,11 @@ class CaseFile(Part):
         default_factory=dict,
         description="values for ${name} in traffic, steps and expect; plain, or one per topology",
     )
+    boot: Literal["warm", "cold"] = Field(
+        "warm",
+        description="`warm`: guests and hosts are loaded from saved states, where that can be; "
+        "`cold`: they boot, for a case that is about booting; warm when absent",
+    )
     traffic: dict[Name, Stream] = Field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     expect: Expect = Expect()

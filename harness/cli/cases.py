@@ -122,6 +122,7 @@ def _run_one(
         store=Store(),
         progress=progress,
         name=lab_name(args.case.stem, str(os.getpid())),
+        boot=args.boot,
     )
     print(f"run directory: {run_dir.path}", file=sys.stderr)
     service = LabService(lab, run_dir=str(run_dir.path.absolute()), title=bound.case.claim)

@@ -53,6 +53,7 @@ def up(args: argparse.Namespace) -> int:
     if args.foreground or args.background:
         return _serve(args, name)
     argv = [sys.executable, "-m", "harness.cli", "up", str(args.file), "--name", name]
+    argv += ["--boot", args.boot]
     argv += ["--background"] + (["--timings"] if args.timings else [])
     argv += ["--run-dir", str(args.run_dir)] if args.run_dir else []
     child = subprocess.Popen(
@@ -92,6 +93,7 @@ def _serve(args: argparse.Namespace, name: str) -> int:
         logs=run_dir.file(RunDir.LOGS),
         progress=progress,
         name=name,
+        warm=args.boot == "warm",
     )
     where = run_dir.path.absolute()
     with ExitStack() as ending:

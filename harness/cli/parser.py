@@ -56,6 +56,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--json", type=Path, metavar="FILE",
                      help="write the result there too (a list when there are several)")  # fmt: skip
     one.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML there too")
+    _add_boot(one)
     one.add_argument("--keep", action="store_true", help="keep the lab up until Enter")
     one.add_argument("--quiet", action="store_true", help="no progress")
     one = add("report", "cases.report", "judge a run again from its directory; needs no root")
@@ -72,6 +73,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("file", type=Path, metavar="TOPOLOGY")
     one.add_argument("--name", help="what it is called (default: the file's name)")
     one.add_argument("--run-dir", type=Path, help="directory to make (default: below runs/)")
+    _add_boot(one)
     one.add_argument("--timings", action="store_true", help="print the critical path")
     one.add_argument("--foreground", action="store_true", help="stay in this terminal")
     one.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
@@ -104,6 +106,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--dry-run", action="store_true", help="gc: show, and remove nothing")
     add("doctor", "here.doctor", "what this machine can do, really tried, and what to install")
     return parser
+
+
+def _add_boot(parser: argparse.ArgumentParser) -> None:
+    """pytest has the same option."""
+    parser.add_argument("--boot", choices=["warm", "cold"], default="warm",
+                        help="cold: boot every machine; warm (default): load saved states, "
+                        "unless the case says cold")  # fmt: skip
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:

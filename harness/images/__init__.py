@@ -9,6 +9,8 @@ from harness.images.artifacts import Artifact, GuestImage, HostImage, Kernel, To
 from harness.images.cache import Entry, Manifest
 from harness.images.recipe import Recipe, load_recipe
 from harness.images.reference import Chosen
+from harness.images.reporter import Reporter
+from harness.images.states import State, StateKey, States
 from harness.images.store import DEFAULTS, Store
 from harness.images.tools import Progress
 
@@ -23,6 +25,10 @@ __all__ = [
     "Manifest",
     "Progress",
     "Recipe",
+    "Reporter",
+    "State",
+    "StateKey",
+    "States",
     "Store",
     "Toolchain",
     "load_recipe",

@@ -120,15 +120,19 @@ class Cache:
 
         The same thing under another name will do: what it is made from is the same.
         """
+        return next((entry for entry in self._there(key) if not any(_glance(entry))), None)
+
+    def refused(self, key: Key) -> tuple[str, ...]:
+        """Why ``find`` does not take what is there; nothing where there is nothing."""
+        return tuple(problem for entry in self._there(key) for problem in _glance(entry))
+
+    def _there(self, key: Key) -> Iterator[Entry]:
         there = self.root / key.kind
-        named = there / key.directory
-        for path in [named, *sorted(there.glob(f"{key.digest[:_DIGITS]}-*"))]:
+        paths = [there / key.directory, *sorted(there.glob(f"{key.digest[:_DIGITS]}-*"))]
+        for path in dict.fromkeys(paths):
             manifest = _read_manifest(path)
             if manifest is not None and manifest.digest == key.digest:
-                entry = Entry(path, manifest)
-                if not any(_glance(entry)):
-                    return entry
-        return None
+                yield Entry(path, manifest)
 
     def damage(self, entry: Entry) -> tuple[str, ...]:
         """What of a finished thing is not as it was when it was finished; reads everything."""

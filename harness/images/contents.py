@@ -8,15 +8,21 @@ Neighbours: ``cache`` writes the list when a thing is finished and asks both que
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
 FILE = "contents.json"
+_DATA = "data:"
+"""Begins the digest of a file of which only the data was read, not the holes."""
+_CHUNK = 1 << 16
+_SPARSE = 1 << 20
 
 
 class Contents(BaseModel):
@@ -42,7 +48,8 @@ def list_contents(top: Path) -> Contents:
         if stat.S_ISLNK(status.st_mode):
             links[name] = os.readlink(path)
         else:
-            files[name] = (status.st_size, _sha256(path))
+            sparse = status.st_size > _SPARSE and status.st_blocks * 512 < status.st_size // 2
+            files[name] = (status.st_size, _digest(path, data_only=sparse))
     return Contents(files=files, links=links)
 
 
@@ -78,7 +85,11 @@ def damage(top: Path, contents: Contents) -> Iterator[str]:
         path = there.pop(name, None)
         if path is None:
             yield f"{name}: is missing"
-        elif path.is_symlink() or path.lstat().st_size != size or _sha256(path) != digest:
+        elif (
+            path.is_symlink()
+            or path.lstat().st_size != size
+            or _digest(path, data_only=digest.startswith(_DATA)) != digest
+        ):
             yield f"{name}: is not what it was"
     for name, target in contents.links.items():
         path = there.pop(name, None)
@@ -99,8 +110,36 @@ def _walk(top: Path) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(top).as_posix(), path
 
 
-def _sha256(path: Path) -> str:
+def _digest(path: Path, *, data_only: bool) -> str:
+    """SHA-256 of a file; of one that is mostly holes with ``data_only``, quickly."""
     if not stat.S_ISREG(path.lstat().st_mode):
         return ""  # a device or a FIFO of a package
     with path.open("rb") as file:
+        if data_only:
+            return _DATA + _data_digest(file)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _data_digest(file: BinaryIO) -> str:
+    """SHA-256 of the chunks that are not all zero, each with its place: wherever a file system
+    sees holes, it is the same."""
+    state = hashlib.sha256()
+    zeros = bytes(_CHUNK)
+    end = os.fstat(file.fileno()).st_size
+    at = 0
+    while at < end:
+        try:
+            at = os.lseek(file.fileno(), at, os.SEEK_DATA) // _CHUNK * _CHUNK
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                break
+            raise
+        hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+        hole = max(hole, at + 1)  # the chunk may begin in a hole
+        while at < hole:
+            chunk = os.pread(file.fileno(), _CHUNK, at)
+            if chunk != zeros[: len(chunk)]:
+                state.update(f"{at} {len(chunk)}\n".encode())
+                state.update(chunk)
+            at += _CHUNK
+    return state.hexdigest()

@@ -50,6 +50,7 @@ from harness.images.recipe import (
 from harness.images.reference import Chosen, Wanted, of_kind, resolve
 from harness.images.reporter import Reporter
 from harness.images.staging import make_erofs
+from harness.images.states import States
 from harness.images.tools import Progress, require
 from harness.images.upkeep import Doomed, remove_unused_downloads, superseded_or_unused
 
@@ -265,6 +266,11 @@ class Store:
             progress,
         )
         return entry.path / trial.PROGRAM
+
+    @property
+    def states(self) -> States:
+        """Saved states of machines that ran from these images."""
+        return States(self._cache)
 
     def list(self) -> tuple[Entry, ...]:
         """Everything that is finished, used by today's recipes or not."""

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.images.cache import Entry
+from harness.images.states import HOLDS, KIND
 
 _DISK = "disk"
-_KINDS = {"toolchain", "kernel", "guest", "host", _DISK, "buildroot"}
+_MADE_OF_OTHERS = (_DISK, KIND)
+"""Kinds that go with what they were made from."""
+_KINDS = {"toolchain", "kernel", "guest", "host", "buildroot", *_MADE_OF_OTHERS}
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 _SHIPPED = "recipe "
@@ -40,8 +43,8 @@ def superseded_or_unused(
     busy = tuple(_files_in_use())
     doomed = []
     staying: set[str] = set()
-    # Disks last: they go with what they hold.
-    for entry in sorted(entries, key=lambda one: one.manifest.kind == _DISK):
+    # Disks and states last: they go with what they hold.
+    for entry in sorted(entries, key=lambda one: one.manifest.kind in _MADE_OF_OTHERS):
         # Other rooms keep things in the same store.
         if entry.manifest.kind not in _KINDS:
             continue
@@ -49,8 +52,8 @@ def superseded_or_unused(
         why = ""
         if unused > unused_days * _DAY:
             why = f"not used for {unused / _DAY:.0f} days"
-        elif unused > _HOUR and entry.manifest.kind == _DISK:
-            held = entry.manifest.made.facts.get("holds", "").split()
+        elif unused > _HOUR and entry.manifest.kind in _MADE_OF_OTHERS:
+            held = entry.manifest.made.facts.get(HOLDS, "").split()
             why = "" if staying.issuperset(held) else "what it holds is gone"
         elif unused > _HOUR and _is_superseded(entry, current):
             why = "no recipe gives it today"

@@ -7,6 +7,7 @@ channels (guest agent, measuring program) follow. Neighbours: ``host`` has the p
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import threading
@@ -14,11 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import LabError, ReachError, VmError, VmExited
+from harness.errors import (
+    DeadlineExceeded,
+    LabError,
+    ReachError,
+    StateError,
+    VmError,
+    VmExited,
+)
+from harness.images import State
 from harness.lab.handoff import FilterHandoff
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
 from harness.lab.refusal import refused
+from harness.lab.seed import STATE
 from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
@@ -30,6 +40,7 @@ from harness.versions import QemuWords
 from harness.vm import Vm
 
 _START_S = 60.0
+_LOAD_S = 120.0
 _READY_S = 240.0
 _END_S = 20.0
 
@@ -89,6 +100,8 @@ class Instance:
         self.handoff = handoff
         self.taps = taps
         """The captures on its taps; None where nobody asked for any."""
+        self.loaded = False
+        """Whether the guest was loaded here from a saved state, instead of booted or migrated."""
         self.probe: socket.socket | None = None
         """The measuring program's channel of a QEMU that the guest has not arrived in yet."""
 
@@ -215,6 +228,58 @@ class LabGuest:
             self._current = instance
         return instance
 
+    def load(self, host: LabHost, state: State, logs: Path) -> Instance:
+        """Start a QEMU for the guest on ``host`` from a saved state, instead of booting it.
+
+        StateError, with the QEMU gone again and its logs in ``logs``, when it cannot be loaded.
+        """
+        before = self.instances
+        try:
+            instance = self.start(host, incoming=True)
+            self._pour(instance, state.file(STATE))
+            # Told before it runs, so that it is the first thing that its measuring program does.
+            self.link.attach(self._probe_of(instance), loaded=True)
+            instance.vm.resume()
+        except (VmError, ReachError, DeadlineExceeded) as error:
+            logs.mkdir(parents=True, exist_ok=True)
+            for failed in self.instances[len(before) :]:
+                self.retire(failed, logs)
+            raise StateError(
+                f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error.message}",
+                evidence=error.evidence,
+            ) from error
+        instance.loaded = True
+        self._current = instance
+        return instance
+
+    def _pour(self, instance: Instance, state: Path) -> None:
+        """Let a QEMU that waits load a state; the guest is stopped in it."""
+        vm, machine = instance.vm, instance.host.machine
+        since = len(vm.events)
+        # Nobody on the networks has known the guest: it need not be announced anywhere, which
+        # would go on for a second and move bridges' entries under the first of the traffic.
+        parameters = {"announce-rounds": 0}
+        if instance.host.plan.kind == "netns":
+            vm.migrate_incoming(f"exec:cat {shlex.quote(str(state))}", parameters=parameters)
+        else:
+            path = f"{instance.run}/state.sock"
+            vm.migrate_incoming(f"unix:{path}", parameters=parameters)
+            # A QEMU that hangs up tells below why it did.
+            with (
+                state.open("rb") as file,
+                machine.connect(path) as sock,
+                contextlib.suppress(OSError),
+            ):
+                sock.sendfile(file)
+                sock.shutdown(socket.SHUT_WR)
+        info = vm.wait_migration(Deadline(_LOAD_S), since=since)
+        if info.status != "completed":
+            raise VmError(f"{vm.title}: {info.error or info.status}", evidence=vm.log_tail()[-3:])
+        vm.refresh()
+
+    def _probe_of(self, instance: Instance) -> socket.socket:
+        return instance.host.machine.connect(instance.socket_path("probe"))
+
     def _watch(self, host: LabHost, placement: Placement, run: str, number: int) -> TapWatch | None:
         """Capture on the taps of the guest's pairs, from before its QEMU is there."""
         if not self._watch_taps or not self.plan.pairs:
@@ -253,7 +318,8 @@ class LabGuest:
         instance = self.current
         deadline = Deadline(_READY_S)
         try:
-            self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
+            if not instance.loaded:
+                self.link.attach(self._probe_of(instance))
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
@@ -275,7 +341,7 @@ class LabGuest:
         Nothing is sent there before it has: what the guest says right after it has
         arrived waits in the socket, and until then it is asked where it still is.
         """
-        instance.probe = instance.host.machine.connect(instance.socket_path("probe"))
+        instance.probe = self._probe_of(instance)
 
     def arrived_at(self, instance: Instance) -> None:
         """The guest runs in ``instance`` now; its channels follow."""

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.errors import HarnessError, LabError
+from harness.errors import DeadlineExceeded, ReachError, StateError, VmError
 from harness.images import Progress, Reporter, State, StateKey, States
 from harness.lab.images import LabImages
 from harness.plan.model import HostPlan
@@ -108,7 +108,7 @@ class HostStates:
 
 
 def save(vm: Vm, into: Path) -> None:
-    """Save a host that is up and warm, and end its QEMU. LabError with QEMU's words."""
+    """Save a host that is up and warm, and end its QEMU. StateError with QEMU's words."""
     vm.words = vm.ask_words()
     mapped = _MAPPED in vm.words.capabilities
     vm.pause()
@@ -117,12 +117,19 @@ def save(vm: Vm, into: Path) -> None:
     vm.migrate(_uri(path, "cat >"), capabilities={_MAPPED: True} if mapped else None)
     info = vm.wait_migration(Deadline(_SAVE_S), since=since)
     if info.status != "completed":
-        raise LabError(f"{vm.title}: it cannot be saved: {info.status}: {info.error}")
+        raise StateError(
+            f"{vm.title}: it cannot be saved: {info.error or info.status}",
+            hint="free some space, or set HARNESS_CACHE to a larger disk",
+            evidence=vm.log_tail()[-3:],
+        )
     vm.quit(Deadline(_QUIT_S))
 
 
 def load(vm: Vm, state: State) -> None:
-    """Load ``state`` into a QEMU that was started with ``-incoming defer``, and let it run."""
+    """Load ``state`` into a QEMU that was started with ``-incoming defer``, and let it run.
+
+    StateError with QEMU's words.
+    """
     mapped = state.file(_MAPPED_FILE)
     capabilities = {_MAPPED: True} if mapped.exists() else None
     path = mapped if mapped.exists() else state.file(_STREAM_FILE)
@@ -136,12 +143,11 @@ def load(vm: Vm, state: State) -> None:
         )
         info = vm.wait_migration(Deadline(_LOAD_S), since=since)
         if info.status != "completed":
-            raise LabError(f"{vm.title}: QEMU said {info.status}: {info.error}")
+            raise VmError(f"{vm.title}: {info.error or info.status}", evidence=vm.log_tail()[-3:])
         vm.resume()
-    except HarnessError as error:
-        raise LabError(
-            f"{vm.title}: the saved state {state.directory} cannot be loaded: {error.message}",
-            hint="remove that directory, or run with --boot cold",
+    except (VmError, ReachError, DeadlineExceeded) as error:
+        raise StateError(
+            f"{vm.guest}: its state {state.digest[:16]} cannot be loaded: {error.message}",
             evidence=error.evidence,
         ) from error
 

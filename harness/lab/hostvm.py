@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StateError
 from harness.images import State
 from harness.lab import hoststate
 from harness.lab.identity import IdentityChannel
@@ -61,9 +61,17 @@ class HostStarter:
         return self._start(plan, accelerator, plan.name, loaded=False, recorded=True)
 
     def load(self, plan: HostPlan, accelerator: str, state: State) -> HostVm:
-        """Load the host from ``state``. LabError with QEMU's reason if that does not work."""
-        host = self._start(plan, accelerator, plan.name, loaded=True, recorded=True)
-        hoststate.load(host.vm, state)
+        """Load the host from ``state``. StateError, its QEMU gone, if that does not work."""
+        host = self._start(plan, accelerator, f"{plan.name}.loaded", loaded=True, recorded=True)
+        try:
+            hoststate.load(host.vm, state)
+        except StateError:
+            host.vm.kill()
+            raise
+        data = {"state": state.digest, "made": state.made}
+        self._facts.add(
+            HostEvent(t_ns=now_ns(), host=LAB, event="host-loaded", guest=plan.name, data=data)
+        )
         return host
 
     def save(self, plan: HostPlan, accelerator: str, into: Path) -> None:
@@ -86,7 +94,7 @@ class HostStarter:
         command = plan.boot[accelerator]
         run = f"{self._local.scratch}/{name}"
         self._local.make_directory(run)
-        tokens = {"run": run, "name": name}
+        tokens = {"run": run, "name": plan.name}
         tokens |= {f"port:{link.nic}": link.port for link in plan.links}
         tokens |= {ref.token: str(images.directory(ref)) for ref in plan.boot_images}
         tokens |= {f"disk:{ref.token}": str(images.disk(ref)) for ref in plan.carried}

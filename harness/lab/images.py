@@ -102,14 +102,14 @@ class LabImages:
                 raise LabError(f"image {ref.name}: a root file system is not carried into hosts")
 
     @property
-    def states(self) -> States:
-        """Saved states of machines that run from these images."""
-        return self._store.states
-
-    @property
     def memory(self) -> Path:
         """Where trials of this machine's accelerators are remembered."""
         return self._store.root / "trials"
+
+    @property
+    def states(self) -> States:
+        """The saved states of guests and hosts."""
+        return self._store.states
 
     def tiny_guest(self) -> Path:
         """The guest that accelerators are tried with."""

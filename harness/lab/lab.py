@@ -17,7 +17,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
+from harness.errors import (
+    CleanupError,
+    HarnessError,
+    ImageError,
+    InputError,
+    Interrupted,
+    LabError,
+    StateError,
+)
 from harness.lab.accelerator import Trial, choose, remembered
 from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports_of_lab
 from harness.lab.guest import LabGuest
@@ -30,10 +38,12 @@ from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
 from harness.lab.sshhost import reach_host
+from harness.lab.statekey import emulation
 from harness.lab.walk import walk
+from harness.lab.warm import start_guest
 from harness.observe import LAB, Accelerator, FactLog, Note
 from harness.observe.record import now_ns
-from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
+from harness.plan.model import GuestPlan, HostPlan, NetworkPlan, Plan, Step
 from harness.reach.guest import GuestMachine
 from harness.reach.local import NamespaceMachine
 from harness.reach.machine import Machine
@@ -65,11 +75,11 @@ class Lab:
         progress: Progress | None = None,
         name: str = "lab",
         watch_taps: bool = False,
-        warm: bool = False,
+        warm: bool = True,
     ) -> None:
         self.plan = plan
         self.warm = warm
-        """Whether host VMs are loaded from saved states."""
+        """Whether machines are loaded from saved states where that can be, or all boot."""
         self.watch_taps = watch_taps
         """Whether the taps of failover pairs are captured on; costs the hosts a little."""
         self.name = name
@@ -255,15 +265,22 @@ class Lab:
             accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
         self._note_accelerator(name, accelerator)
         starter = HostStarter(self.local, self.images, self.facts)
-        if self.warm:
-            state = self._host_states.obtain(
-                plan, accelerator, lambda into: starter.save(plan, accelerator, into)
-            )
-            booted = starter.load(plan, accelerator, state)
-        else:
+        booted = self._load_host(plan, accelerator, starter) if self.warm else None
+        if booted is None:
             booted = starter.boot(plan, accelerator)
         self._booted[name] = booted
         self.host_vms[name] = booted.vm
+
+    def _load_host(self, plan: HostPlan, accelerator: str, starter: HostStarter) -> HostVm | None:
+        """The host from a saved state; None where there cannot be one, and it has to boot."""
+        try:
+            state = self._host_states.obtain(
+                plan, accelerator, lambda into: starter.save(plan, accelerator, into)
+            )
+            return starter.load(plan, accelerator, state)
+        except (StateError, ImageError) as error:
+            self._told(f"{plan.name} boots: {error}")
+            return None
 
     def _reach(self, name: str) -> None:
         plan = self.plan.hosts[name]
@@ -359,7 +376,25 @@ class Lab:
         )
         self.guests[name] = guest
         self._later(name, guest.close)
-        guest.start(self.hosts[plan.home])
+        start_guest(
+            guest,
+            self.hosts[plan.home],
+            self.images,
+            self.facts,
+            self.progress,
+            logs=self.logs,
+            warm=self.warm,
+            emulated_by=self._emulation(plan.home),
+        )
+
+    def _emulation(self, host: str) -> str:
+        """What a host VM's processor comes from; empty for other hosts."""
+        vm = self.host_vms.get(host)
+        if vm is None:
+            return ""
+        qemu = self.images.toolchain(next(iter(self.plan.hosts[host].boot.values())).qemu)
+        kernel = self.hosts[host].machine.terms.kernel
+        return emulation(vm.argv, f"{qemu.version} {qemu.digest}", kernel)
 
     def _accelerator_for(self, guest: GuestPlan) -> Literal["kvm", "tcg"]:
         """One accelerator for all the hosts that the guest can be on: source and destination

@@ -210,6 +210,22 @@ class Accelerator(_Fact):
     evidence: str
 
 
+class GuestStart(_Fact):
+    """How a guest came to run: it booted, or was loaded from a saved state.
+
+    ``state`` is the digest that names the state, ``made`` when that was made (UTC, ISO 8601);
+    ``why`` says why a guest booted.
+    """
+
+    kind: Literal["guest-start"] = "guest-start"
+    guest: str
+    host: str
+    how: Literal["booted", "loaded"]
+    state: str = ""
+    made: str = ""
+    why: str = ""
+
+
 class KernelMessage(_Fact):
     """A message of a kernel's log (dmesg): of a ``guest``'s, or of a ``host``'s.
 
@@ -265,6 +281,7 @@ Fact = Annotated[
     | TcpFact
     | PathFact
     | Accelerator
+    | GuestStart
     | KernelMessage
     | ProbeLoad
     | Note,

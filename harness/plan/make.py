@@ -227,16 +227,19 @@ class _Planner:
                         primary=nic.failover_pair_id is not None,
                     )
                 )
-        start, incoming = (
+        start, incoming, seed = (
             {
                 accelerator: guest_command(
-                    name, guest, host, macs, taps, vfs, accelerator=accelerator, incoming=waits
+                    name, guest, host, macs, taps, vfs,
+                    accelerator=accelerator, incoming=waits, primaries=primaries,
                 )
                 for accelerator in _choices(guest.accelerator)
             }
-            for waits in (False, True)
-        )
-        return Placement(name, host, tuple(taps), tuple(vfs), start, incoming)
+            for waits, primaries in ((False, True), (True, True), (False, False))
+        )  # fmt: skip
+        if any(vf.pair is None for vf in vfs):
+            seed = {}  # a VF that nothing unplugs for the save cannot be saved
+        return Placement(name, host, tuple(taps), tuple(vfs), start, incoming, seed)
 
 
 def _choices(accelerator: Accelerator) -> tuple[str, ...]:

@@ -189,6 +189,9 @@ class Placement:
     """Accelerator -> command that boots the guest."""
     incoming: Mapping[str, Command] = field(default_factory=dict)
     """Accelerator -> the same machine, waiting for ``migrate-incoming``."""
+    seed: Mapping[str, Command] = field(default_factory=dict)
+    """Accelerator -> the same machine without its primaries, to be booted and saved: loaded by
+    ``incoming``, it gets them as after a migration. Empty where the guest cannot be saved."""
     obstacle: str = ""
 
 

@@ -70,7 +70,8 @@ def guest_command(
     vfs: Sequence[VfPlan],
     *,
     accelerator: str,
-    incoming: bool,
+    incoming: bool = False,
+    primaries: bool = True,
 ) -> Command:
     """The command of ``guest`` on ``host``, which has ``taps`` and ``vfs`` ready."""
     # A migration needs the same CPU on both sides: `host` only where KVM makes it exact.
@@ -89,7 +90,8 @@ def guest_command(
     args += _root_ports(guest)
     tap_of = {tap.nic: tap for tap in taps}
     for nic_id, nic in guest.nics.items():
-        args += _guest_nic(nic_id, nic, macs[nic_id], tap_of.get(nic_id))
+        if primaries or nic.failover_pair_id is None:
+            args += _guest_nic(nic_id, nic, macs[nic_id], tap_of.get(nic_id))
     if incoming:
         args += ["-incoming", "defer"]
     return Command(guest.qemu_on(host), tuple(args))

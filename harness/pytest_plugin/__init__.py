@@ -9,6 +9,7 @@
 * ``--qemu``, ``--guest-kernel``, ``--host-kernel``, ``--machine`` and ``--accelerator`` choose
   in the place of what the topologies say, for cases and Python tests; with ``--matrix FILE``
   each case is a test for every cell: ``migrate.yaml::flat[qemu-11+kernel-7]``.
+* ``--boot cold`` boots every machine, instead of loading saved states.
 * Tests are marked ``nested`` where the topology has hosts to boot, ``lab`` otherwise.
 * With pytest-xdist, ``-n 2 --dist loadgroup`` keeps nested labs one after the other (each
   wants the whole machine); names and directories never collide, whatever the ``--dist``.
@@ -73,6 +74,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--host-kernel", metavar="REF", help="the kernel of every host VM")
     group.addoption("--machine", metavar="TYPE", help="the machine type of every guest")
     group.addoption("--accelerator", choices=["kvm", "tcg"], help="the accelerator of every guest")
+    group.addoption(
+        "--boot",
+        choices=["warm", "cold"],
+        default="warm",
+        help="cold: boot every machine; warm (default): load saved states, unless a case says cold",
+    )
     group.addoption(
         "--matrix", type=Path, metavar="FILE", help="run each case in every cell of this matrix"
     )

@@ -114,7 +114,14 @@ class CaseItem(pytest.Item):
         begin_record(run_dir, self.bound, self._settings, str(self.bound.case.document.path))
         # Captured by pytest, and shown where something went wrong.
         progress = Progress(sys.stderr)
-        lab = make_lab(self.bound, run_dir, store=Store(), progress=progress, name=name_for(title))
+        lab = make_lab(
+            self.bound,
+            run_dir,
+            store=Store(),
+            progress=progress,
+            name=name_for(title),
+            boot=self.config.getoption("boot"),
+        )
         service = LabService(lab, run_dir=str(run_dir.path), title=self.bound.case.claim)
         try:
             run_case(self.bound, run_dir, lab, hold=self._hold_failed)

@@ -212,6 +212,7 @@ def lab_of_test(
                 logs=run_dir.file(RunDir.LOGS),
                 progress=progress,
                 name=name_for(request.node.name),
+                warm=request.config.getoption("boot") == "warm",
             )
             service = LabService(lab, run_dir=str(run_dir.path), title=request.node.nodeid)
             ending.callback(service.close)

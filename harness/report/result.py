@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.case import Stream
-from harness.observe import Accelerator, StepFact
+from harness.observe import Accelerator, GuestStart, StepFact
 from harness.record import Versions
 from harness.report.attributed import (
     AttributionResult,
@@ -135,6 +135,18 @@ class MachineResult(_Part):
     evidence: str
 
 
+class GuestStartResult(_Part):
+    """How a guest came to run. ``state`` is the digest that names the state it was loaded from,
+    ``made`` when that was made (UTC, ISO 8601); ``why`` says why it booted."""
+
+    guest: str
+    host: str
+    how: Literal["booted", "loaded"]
+    state: str
+    made: str
+    why: str
+
+
 class Result(_Part):
     """A whole run, judged."""
 
@@ -157,6 +169,7 @@ class Result(_Part):
     streams: tuple[StreamResult, ...]
     tcp: tuple[TcpResult, ...] = ()
     probe_load: tuple[ProbeLoadResult, ...] = ()
+    guest_starts: tuple[GuestStartResult, ...] = ()
     machines: tuple[MachineResult, ...]
     versions: Versions
 
@@ -203,6 +216,18 @@ def result_of(run: JudgedRun) -> Result:
         ),
         tcp=tcp_results(evidence),
         probe_load=probe_loads(evidence),
+        guest_starts=tuple(
+            GuestStartResult(
+                guest=fact.guest,
+                host=fact.host,
+                how=fact.how,
+                state=fact.state,
+                made=fact.made,
+                why=fact.why,
+            )
+            for fact in evidence.facts
+            if isinstance(fact, GuestStart)
+        ),
         machines=tuple(
             MachineResult(
                 machine=fact.machine, accelerator=fact.accelerator, evidence=fact.evidence

@@ -14,6 +14,7 @@ from harness.report.probe_load import probe_load_lines
 from harness.report.result import LinkResult, PairResult, Result, StreamResult
 from harness.report.table import UNKNOWN, table
 from harness.report.tcp_result import tcp_table
+from harness.report.told import guest_start
 from harness.topology import Choices
 from harness.verdict import Outcome
 
@@ -224,6 +225,9 @@ def _software(result: Result) -> list[str]:
         for one in result.machines
     )
     lines += told_once
+    for start in result.guest_starts:
+        how = guest_start(start.how, start.state, start.made, start.why)
+        lines.append(f"  {start.guest} on {start.host}: {how}")
     versions = result.versions
     for one in versions.qemu:
         machine = f", machine type {one.machine}" if one.machine else ""

@@ -15,6 +15,7 @@ from harness.observe import (
     Accelerator,
     Fact,
     GuestClock,
+    GuestStart,
     HostEvent,
     KernelMessage,
     LinkEvent,
@@ -56,6 +57,8 @@ class Teller:
             return f"guest {fact.guest}"
         if isinstance(fact, HostEvent):
             return f"host {fact.host}"
+        if isinstance(fact, GuestStart):
+            return f"guest {fact.guest}"
         if isinstance(fact, Accelerator):
             return f"machine {fact.machine}"
         return "harness"
@@ -145,11 +148,18 @@ def _record(fact: Fact) -> str:
         )
     if isinstance(fact, Accelerator):
         return f"accelerator {fact.accelerator} ({fact.evidence})"
+    if isinstance(fact, GuestStart):
+        return guest_start(fact.how, fact.state, fact.made, fact.why)
     if isinstance(fact, Note):
         return fact.text
     if isinstance(fact, GuestClock):
         return f"clock {fact.guest_ns}"
     return fact.kind
+
+
+def guest_start(how: str, state: str, made: str, why: str) -> str:
+    """How a guest came to run, from what a GuestStart says."""
+    return f"booted: {why}" if how == "booted" else f"loaded from state {state[:16]}, made {made}"
 
 
 def _addresses(link: LinkState) -> str:

@@ -64,9 +64,15 @@ def begin_record(
 
 
 def make_lab(
-    bound: BoundCase, run_dir: RunDir, *, store: Store, progress: Progress, name: str
+    bound: BoundCase,
+    run_dir: RunDir,
+    *,
+    store: Store,
+    progress: Progress,
+    name: str,
+    boot: Literal["warm", "cold"] = "warm",
 ) -> Lab:
-    """The lab of a bound case; not up yet."""
+    """The lab of a bound case; not up yet. It is cold where the case or ``boot`` says so."""
     return Lab(
         make_plan(bound.topology),
         LabImages(store, progress.say),
@@ -75,6 +81,7 @@ def make_lab(
         progress=progress,
         name=name,
         watch_taps=bool(bound.packets),
+        warm="cold" not in (bound.boot, boot),
     )
 
 

@@ -17,6 +17,7 @@ sockets; ``scenario`` starts and dumps streams.
 from __future__ import annotations
 
 import itertools
+import secrets
 import socket
 import threading
 import time
@@ -47,6 +48,7 @@ from harness.traffic.undated import Undated
 
 _PING_LOST_S = 3.0
 """After this long a ping counts as swallowed by a migration, and another is sent."""
+_SEED_OCTETS = 32
 _LOAD = ("guest_ns", "cpu_ns", "peak_octets", "sent_octets", "received_octets")
 _EVENTS = ("added", "removed", "enslaved", "released", "up", "down", "changed")
 
@@ -80,6 +82,9 @@ class GuestLink:
         self._undated = Undated(guest, self.clock)
         self._states: list[LinkState] = []
         self._monitoring = False
+        self._stale: int | None = None
+        """The tag of `afresh`, until the new labprobe says its first line."""
+        self._refused = ""
         self._flowing: set[int] = set()
         self._closed = threading.Event()
         self._pinger = threading.Thread(
@@ -89,9 +94,15 @@ class GuestLink:
 
     # -- sockets -------------------------------------------------------------------------
 
-    def attach(self, sock: socket.socket) -> None:
-        """Read this socket too, and send commands to it from now on."""
+    def attach(self, sock: socket.socket, *, loaded: bool = False) -> None:
+        """Read this socket too, and send commands to it from now on.
+
+        ``loaded``: the guest was loaded from a saved state. It gets the time of now and
+        random numbers of its own, and its labprobe starts anew: nothing that it said or counted
+        before counts. ``wait_monitoring`` tells when that is done.
+        """
         with self._lock:
+            self._stale = next(self._tags) if loaded else None
             self._sockets.append(sock)
             reader = threading.Thread(
                 target=self._read, args=(sock,), name=f"labprobe {self.guest}", daemon=True
@@ -100,6 +111,9 @@ class GuestLink:
             self._pings.clear()  # what was under way may be lost; ask anew at once
             self._order.ask_again()
             self._send("\n")  # ends what an earlier connection left half said
+            if self._stale is not None:
+                seed = secrets.token_hex(_SEED_OCTETS)
+                self._send(f"@{self._stale} afresh {time.time_ns()} {seed}\n")
         reader.start()
 
     def detach(self) -> None:
@@ -130,6 +144,8 @@ class GuestLink:
         end = time.monotonic() + timeout
         with self._lock:
             while not self._monitoring:
+                if self._refused:
+                    raise LabError(f"guest {self.guest}: `afresh`: {self._refused}")
                 self._must_be_connected()
                 left = end - time.monotonic()
                 if left <= 0:
@@ -354,10 +370,22 @@ class GuestLink:
                 self._order.ask_again()  # at the next line, of the next socket
 
     def _take(self, line: Line) -> None:
+        if self._stale is not None and not self._is_fresh(line):
+            return
         for note in self._order.add(line):
             self._on_fact(Note(t_ns=line.received_ns, text=f"guest {self.guest}: {note}"))
         for ready in self._order.ready():
             self._obey(ready)
+
+    def _is_fresh(self, line: Line) -> bool:
+        """Whether a line is the first of the new labprobe; before it come those of the old one."""
+        if line.kind == "error" and line.tag == self._stale:
+            self._refused = str(line.data.get("text"))
+            self._lock.notify_all()
+        if line.kind != "hello":
+            return False
+        self._stale = None
+        return True
 
     def _obey(self, line: Line) -> None:
         """Act on one line, in the order of the guest."""
@@ -432,7 +460,7 @@ class GuestLink:
             with self._lock:
                 lost = now_ns() - int(_PING_LOST_S * 1e9)
                 self._pings = {tag: sent for tag, sent in self._pings.items() if sent > lost}
-                if self._sockets and not self._pings:
+                if self._sockets and not self._pings and self._stale is None:
                     self._ping()
 
     def _ping(self) -> None:

@@ -21,6 +21,10 @@
  *   load                             "load": what this program has cost the guest so far
  *   reset                            stop and forget all streams
  *   again N                          send the lines from number N on once more
+ *   afresh NS|- SEED                 for a guest that was loaded from a saved state: CLOCK_REALTIME
+ *                                    becomes NS (-: stays), the kernel's random numbers are seeded
+ *                                    with SEED (hexadecimal), and this program is started anew;
+ *                                    the answer is its "hello", or an "error"
  *   quit
  *
  * PORT may be `icmp`: `send` then sends echo requests. Their replies are a record of their own, of
@@ -44,6 +48,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/random.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -1331,6 +1336,40 @@ static void say_load(const char *re)
 	    (unsigned long long)port_octets.out, (unsigned long long)port_octets.in, re);
 }
 
+static char **arguments; /* of main */
+
+/* Two guests loaded from one state would make the same keys and think it is the hour of the save.
+ * What this program knows is of the guest that was saved: its successor knows nothing. */
+static const char *begin_afresh(const char *real, const char *seed)
+{
+	static struct {
+		struct rand_pool_info info;
+		unsigned char octets[64];
+	} pool;
+	unsigned char octet;
+	int size = 0, fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+
+	for (; size < 64 && sscanf(seed + 2 * size, "%2hhx", &octet) == 1; size++)
+		pool.octets[size] = octet;
+	if (fd < 0 || size < 16)
+		return fd < 0 ? "no /dev/urandom" : "a seed is 16 octets at least";
+	pool.info.entropy_count = 8 * size;
+	pool.info.buf_size = size;
+	if (ioctl(fd, RNDADDENTROPY, &pool) < 0)
+		return "RNDADDENTROPY was refused";
+	/* ENODATA: it is not seeded yet, and will take what was just given. */
+	if (ioctl(fd, RNDRESEEDCRNG) < 0 && errno != ENODATA)
+		return "RNDRESEEDCRNG was refused";
+	if (strcmp(real, "-")) {
+		long long ns = strtoll(real, NULL, 10);
+		struct timespec t = { .tv_sec = ns / SECOND, .tv_nsec = ns % SECOND };
+		if (ns <= 0 || clock_settime(CLOCK_REALTIME, &t) < 0)
+			return "the clock was not set";
+	}
+	execv("/proc/self/exe", arguments);
+	return "it cannot be started anew";
+}
+
 static void obey(char *line)
 {
 	char *w[10] = { 0 }, *save = NULL, re[32] = "";
@@ -1407,6 +1446,8 @@ static void obey(char *line)
 		else
 			problem = "these lines are not kept any more";
 		pthread_mutex_unlock(&queue.lock);
+	} else if (!strcmp(verb, "afresh") && w[1] && w[2]) {
+		problem = begin_afresh(w[1], w[2]);
 	} else if (!strcmp(verb, "quit")) {
 		quitting = true;
 	} else {
@@ -1579,6 +1620,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: labprobe daemon PORT [KMSG]\n");
 		return 2;
 	}
+	arguments = argv;
 	signal(SIGPIPE, SIG_IGN);
 	queue.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	say("\"kind\":\"hello\",\"version\":1,\"instance\":%lld", (long long)now());
