@@ -30,8 +30,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from harness.errors import LabError
 from harness.plan.model import HostPlan
+from harness.reach.agent import source
 from harness.reach.deadline import Deadline
 
+AGENT_PORT = 722
+"""TCP port of a host VM's loopback where an agent waits for its modules."""
 _SEED_OCTETS = 64
 _LOOK_S = 0.5
 """How often it is looked whether QEMU is still there."""
@@ -125,7 +128,7 @@ class IdentityChannel:
 
     def warm(self, deadline: Deadline) -> None:
         """Have the host read into memory what a lab will need, before it is saved."""
-        self._ask({"do": "warm"})
+        self._ask({"do": "warm", "agent": source()})
         self._expect("warm", deadline)
 
     def identify(self, identity: Identity, deadline: Deadline) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, LabError, ReachError
 from harness.lab.hostvm import UP_S, HostVm
-from harness.lab.identity import Identity, LabKey
+from harness.lab.identity import AGENT_PORT, Identity, LabKey
 from harness.plan.model import HostPlan
 from harness.reach.deadline import Deadline
 from harness.reach.sandbox import Sandbox
@@ -49,7 +49,13 @@ def reach_host(plan: HostPlan, sandbox: Sandbox, key: LabKey, booted: HostVm | N
             if not booted.loaded:
                 channel.wait_up(deadline)
             channel.identify(identity, deadline)
-        target = SshTarget(address, key.path, host_key=identity.host_key.public, dial=dial)
+        target = SshTarget(
+            address,
+            key.path,
+            host_key=identity.host_key.public,
+            dial=dial,
+            agent_port=AGENT_PORT,
+        )
         return SshMachine(plan.name, target, deadline)
     except HarnessError as error:
         error.evidence = (*error.evidence, *booted.console_tail())

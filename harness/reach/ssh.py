@@ -56,7 +56,8 @@ class SshTarget:
     ``known_hosts``: a file with its host key, or ``host_key``: that key itself (type and
     base64), which must then match; without either any key is accepted. ``dial`` opens the TCP
     connection in another way, e.g. from within a namespace; it gets the seconds it may take
-    and raises OSError.
+    and raises OSError. ``agent_port``: a port of the machine's loopback where interpreters for
+    agents wait (a host VM has them); without it one is started for each.
     """
 
     host: str
@@ -66,6 +67,7 @@ class SshTarget:
     known_hosts: Path | None = None
     host_key: str = ""
     dial: Callable[[float], socket.socket] | None = None
+    agent_port: int | None = None
 
     @property
     def title(self) -> str:
@@ -155,17 +157,28 @@ class SshMachine(Machine):
 
     def _execute(self, name: str, argv: Sequence[str], deadline: Deadline) -> paramiko.Channel:
         """Start a command, as root where the agent is. Raises what paramiko does."""
-        transport = self._client.get_transport()
-        if transport is None:
-            raise ReachError(f"{name}: the ssh connection to {self.target.title} was lost")
-        channel = transport.open_session(timeout=max(deadline.left, 0.1))
+        channel = self._transport(name).open_session(timeout=max(deadline.left, 0.1))
         # exec: no shell stays between sshd and the command.
         channel.exec_command(f"exec {self._become}{shlex.join(argv)}")
         return channel
 
+    def _transport(self, name: str) -> paramiko.Transport:
+        transport = self._client.get_transport()
+        if transport is None:
+            raise ReachError(f"{name}: the ssh connection to {self.target.title} was lost")
+        return transport
+
     def _start_agent(self, name: str, deadline: Deadline) -> Wire:
         try:
-            channel = self._execute(name, ["python3", "-I", "-c", BOOTSTRAP], deadline)
+            if self.target.agent_port is None:
+                channel = self._execute(name, ["python3", "-I", "-c", BOOTSTRAP], deadline)
+            else:
+                channel = self._transport(name).open_channel(
+                    "direct-tcpip",
+                    ("127.0.0.1", self.target.agent_port),
+                    ("127.0.0.1", 0),
+                    timeout=max(deadline.left, 0.1),
+                )
             channel.sendall(source_line())
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise ReachError(f"{name}: cannot start the agent: {error}") from error

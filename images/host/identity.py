@@ -5,12 +5,16 @@ like every other with the same command, and may be saved and loaded as any of th
 JSON on a virtio-serial port, each answered by one:
 
     (from here, when standard input has ended)    {"up": true}
-    {"do": "warm"}                                {"warm": true}
+    {"do": "warm", "agent": [[NAME, TEXT], ...]}  {"warm": true}
     {"do": "identify", "hostname": ..., ...}      {"ready": true}
 
 or {"error": REASON}. ``warm`` reads what a lab will need of this host into memory, which is
 worth its time only in a host that is saved then. ``identify`` gives name, machine id, random
 numbers, clock, keys, MAC addresses, MTUs and addresses, and starts sshd.
+
+From then on it makes agents (``harness/reach/agent``): whoever connects to AGENT_PORT of
+loopback, which sshd lets only the lab do, speaks to a copy of this process, which has all that
+an agent imports, where a new interpreter takes a second of an emulated processor.
 
 Its standard input is a pipe that ends when drivers are loaded and disks are mounted: so this
 interpreter starts beside them. The other end is ``harness/lab/identity.py``.
@@ -18,8 +22,10 @@ interpreter starts beside them. The other end is ``harness/lab/identity.py``.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
+import importlib
 import json
 import os
 import select
@@ -31,11 +37,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 PORT = "org.failover-harness.identity.0"
 LAB = Path("/run/lab")
 PORT_S = 10.0
+AGENT_PORT = 722
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
 _TO_READ = (
     "/usr/sbin/sshd",
@@ -43,13 +51,13 @@ _TO_READ = (
     "/usr/bin/bash",
     "/usr/bin/tcpdump",
     "/usr/bin/cat",
-    "/usr/bin/ip",
     "/lab/qemu*/usr/bin/qemu-system-*",
     "/lab/qemu*/lib64/*",
     "/lab/qemu*/usr/lib/x86_64-linux-gnu/*.so*",
     "/lab/qemu*/usr/share/*/*.bin",
 )
-_AGENT = "import pyroute2, pyroute2.netlink.rtnl.tcmsg, base64, queue, shutil, tempfile, traceback"
+COMPILED: dict[str, CodeType] = {}
+"""Texts of the agent's modules."""
 
 
 class Refused(Exception):
@@ -80,6 +88,7 @@ class Lines:
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         fcntl.fcntl(port, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(port, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        self._wakeup = wakeup
         self._poll = select.poll()
         self._poll.register(port, select.POLLIN)
 
@@ -107,6 +116,12 @@ class Lines:
             with contextlib.suppress(BlockingIOError):
                 line = line[os.write(self._port, line) :]
 
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        for descriptor in (self._port, self._signalled, self._wakeup):
+            os.close(descriptor)
+
     def _await_signal(self) -> None:
         select.select([self._signalled], [], [], 1.0)
         with contextlib.suppress(BlockingIOError):
@@ -120,14 +135,22 @@ def run(*argv: str, given: str = "") -> None:
         raise Refused(f"{argv[0]} ended with status {done.returncode}: {said}")
 
 
-def warm(_told: Mapping[str, Any]) -> None:
+def warm(told: Mapping[str, Any]) -> None:
     """Read once what a lab will need; it stays in memory."""
+    for name, text in told["agent"]:
+        COMPILED[text] = compile(text, name, "exec")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("harness"):
+                importlib.import_module(str(node.module))
     for pattern in _TO_READ:
         for path in Path("/").glob(pattern[1:]):
             if path.is_file():
                 path.read_bytes()
     run("/usr/sbin/sshd", "-V")
-    run(sys.executable, "-I", "-c", _AGENT)
+    run("/usr/bin/ip", "-batch", "-")
 
 
 def reseed(seed: bytes) -> None:
@@ -178,6 +201,39 @@ def identify(told: Mapping[str, Any]) -> None:
     run("/usr/sbin/sshd")
 
 
+def serve_agents(server: socket.socket) -> None:
+    """An agent for every connection, whose first line holds the agent's modules."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reaps them
+    while True:
+        connection, _ = server.accept()
+        if os.fork() == 0:
+            try:
+                become_agent(server, connection)
+            finally:
+                os._exit(1)
+        connection.close()
+
+
+def become_agent(server: socket.socket, connection: socket.socket) -> None:
+    server.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.dup2(connection.fileno(), 0)
+    os.dup2(connection.fileno(), 1)
+    connection.close()
+    log = os.open(LAB / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 2)
+    os.close(log)
+    # The files of this interpreter stand for the new descriptors; the end that its standard
+    # input had is not for ever.
+    for name, text in json.loads(sys.stdin.buffer.readline()):
+        module = sys.modules[name] = ModuleType(name)
+        exec(COMPILED.get(text) or compile(text, name, "exec"), module.__dict__)
+        parent, _, last = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], last, module)
+    sys.modules["harness.reach.agent.program"].main()
+
+
 DO: Mapping[str, Callable[[Mapping[str, Any]], None]] = {"warm": warm, "identify": identify}
 
 
@@ -194,8 +250,10 @@ def main() -> None:
             continue
         if told["do"] == "identify":
             Path("/dev/console").write_text(f"LAB-HOST-READY {told['hostname']}\n")
-            lines.say(ready=True)
-            return
+            with socket.create_server(("127.0.0.1", AGENT_PORT)) as server:
+                lines.say(ready=True)
+                lines.close()
+                serve_agents(server)
         lines.say(warm=True)
 
 
