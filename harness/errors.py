@@ -37,6 +37,8 @@ EXIT_INPUT = 2
 EXIT_LAB = 3
 EXIT_CANNOT_TELL = 4
 EXIT_INTERRUPTED = 130
+WORST_FIRST = (EXIT_INPUT, EXIT_LAB, EXIT_FAILED, EXIT_CANNOT_TELL, EXIT_PASSED)
+"""Of several runs the first of these exit codes is that of all of them."""
 
 
 class HarnessError(Exception):

@@ -1,5 +1,7 @@
 """``run`` and ``report``: a case on a lab of its own, and a run judged again.
 
+What judges and builds frames takes a third of a second to load: that is done while the lab goes up.
+
 Neighbours: ``harness.scenario`` carries a case out, ``harness.report`` judges its record;
 ``matrices`` runs a case over a matrix.
 """
@@ -10,14 +12,17 @@ import argparse
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.case import BoundCase, Scalar, bind, load_case, parse_settings
-from harness.cli.matrices import run_matrix
 from harness.errors import (
     EXIT_PASSED,
+    WORST_FIRST,
     HarnessError,
     InputError,
     Interrupted,
@@ -25,13 +30,13 @@ from harness.errors import (
 from harness.images import Store
 from harness.lab import Lab, Progress
 from harness.lab.control import lab_name
-from harness.matrix import WORST_FIRST, known_recipes, must_be_recipes
 from harness.record import RunDir
-from harness.report import Result, judge_run, junit, result_of, timeline, write_reports
-from harness.report import render as render_result
 from harness.scenario import begin_record, make_lab, run_case
 from harness.scenario.service import LabService
 from harness.topology import Choices, parse_choices
+
+if TYPE_CHECKING:
+    from harness.report import Result
 
 _ODD = re.compile("[^A-Za-z0-9._,-]+")
 
@@ -54,7 +59,10 @@ def chosen(args: argparse.Namespace) -> Choices:
         machine=args.machine,
         accelerator=args.accelerator,
     )
-    must_be_recipes(choices, known_recipes())
+    if choices:
+        from harness.matrix import known_recipes, must_be_recipes
+
+        must_be_recipes(choices, known_recipes())
     return choices
 
 
@@ -65,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     for target in (args.json, args.junit, args.markdown):
         _must_be_writable(target)
     if args.matrix:
+        from harness.cli.matrices import run_matrix
+
         return run_matrix(
             args, case, settings, choices, new_run=new_run, run_one=_run_one, write=_write
         )
@@ -96,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             run_dir = new_run(args.run_dir, f"{args.case.stem}-{bound.variant}")
             result = _run_one(args, bound, settings, run_dir)
-            print(render_result(result, run_dir.path), flush=True)
+            print(_rendered(result, run_dir), flush=True)
         except Interrupted:
             raise
         except HarnessError as error:
@@ -115,6 +125,7 @@ def _run_one(
     args: argparse.Namespace, bound: BoundCase, settings: dict[str, Scalar], run_dir: RunDir
 ) -> Result:
     begin_record(run_dir, bound, settings, str(args.case))
+    threading.Thread(target=_load_ahead, name="loading", daemon=True).start()
     progress = Progress(None if args.quiet else sys.stderr)
     lab = make_lab(
         bound,
@@ -135,9 +146,22 @@ def _run_one(
         raise
     finally:
         service.close()
+    from harness.report import judge_run, result_of, write_reports
+
     result = result_of(judge_run(run_dir))
     write_reports(run_dir, result)
     return result
+
+
+def _load_ahead() -> None:
+    for name in ("harness.traffic.frames", "harness.report"):
+        import_module(name)
+
+
+def _rendered(result: Result, run_dir: RunDir) -> str:
+    from harness.report import render
+
+    return render(result, run_dir.path)
 
 
 def _hold(lab: Lab) -> None:
@@ -166,6 +190,8 @@ def _write_results(args: argparse.Namespace, results: Sequence[Result], *, sever
         listed = "[\n" + ",\n".join(text.rstrip("\n") for text in texts) + "\n]\n"
         _write(args.json, listed if several else texts[0])
     if args.junit and results:
+        from harness.report import junit
+
         _write(args.junit, junit(results))
 
 
@@ -177,11 +203,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def report(args: argparse.Namespace) -> int:
+    from harness.report import judge_run, result_of, timeline
+
     run_dir = RunDir.open(args.run)
     judged = judge_run(run_dir)
     if args.timeline:
         print(timeline(judged.evidence))
         return EXIT_PASSED
     result = result_of(judged)
-    print(result.to_json() if args.json else render_result(result, run_dir.path))
+    print(result.to_json() if args.json else _rendered(result, run_dir))
     return result.exit_code

@@ -11,6 +11,7 @@ each state once, whole or not at all, whoever is killed meanwhile.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -137,12 +138,18 @@ def differences(had: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
         before, now = had.get(name, ""), wanted.get(name, "")
         if before == now:
             continue
-        lost = [word for word in before.split() if word not in now.split()]
-        new = [word for word in now.split() if word not in before.split()]
+        had_words, now_words = _words(before), _words(now)
+        lost = [word for word in had_words if word not in now_words]
+        new = [word for word in now_words if word not in had_words]
         told.append(
             f"another {name} (was {' '.join(lost) or 'without'}, is {' '.join(new) or 'without'})"
         )
     return told
+
+
+def _words(text: str) -> list[str]:
+    """Whole digests say no more to people than their beginnings."""
+    return [word[:16] if re.fullmatch("[0-9a-f]{64}", word) else word for word in text.split()]
 
 
 def _key(key: StateKey) -> Key:

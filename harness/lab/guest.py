@@ -7,7 +7,6 @@ channels (guest agent, measuring program) follow. Neighbours: ``host`` has the p
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import socket
 import threading
@@ -29,18 +28,19 @@ from harness.lab.host import LabHost
 from harness.lab.images import LabImages
 from harness.lab.refusal import refused
 from harness.lab.seed import STATE
+from harness.lab.statestream import load_stream
 from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, Placement
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestAgent, GuestMachine
+from harness.reach.sandbox import Sandbox
 from harness.traffic.guestlink import GuestLink
 from harness.versions import QemuWords
 from harness.vm import Vm
 
 _START_S = 60.0
-_LOAD_S = 120.0
 _READY_S = 240.0
 _END_S = 20.0
 
@@ -218,17 +218,23 @@ class LabGuest:
             ) from error
         self.qemu_versions[host.name] = vm.version()
         self.machine_types[host.name] = vm.machine_type()
-        # A fifth of a megabyte, and the same for every start of the same program.
-        made = images[0].token
-        if made not in self._words:
-            self._words[made] = vm.ask_words()
-        vm.words = self.qemu_words[host.name] = self._words[made]
         host.note("qemu-started", self.name)
+        if taps is not None:
+            taps.wait_listening()
         if not incoming:
             self._current = instance
         return instance
 
-    def load(self, host: LabHost, state: State, logs: Path) -> Instance:
+    def _ask_words(self, instance: Instance) -> None:
+        """Ask a QEMU what it knows: a fifth of a megabyte, and the same for every start of the
+        same program."""
+        host = instance.host.name
+        made = self.plan.images[host][0].token
+        if made not in self._words:
+            self._words[made] = instance.vm.ask_words()
+        instance.vm.words = self.qemu_words[host] = self._words[made]
+
+    def load(self, host: LabHost, state: State, sandbox: Sandbox, logs: Path) -> Instance:
         """Start a QEMU for the guest on ``host`` from a saved state, instead of booting it.
 
         StateError, with the QEMU gone again and its logs in ``logs``, when it cannot be loaded.
@@ -236,46 +242,20 @@ class LabGuest:
         before = self.instances
         try:
             instance = self.start(host, incoming=True)
-            self._pour(instance, state.file(STATE))
+            load_stream(instance.vm, host, sandbox, instance.run, state.file(STATE))
             # Told before it runs, so that it is the first thing that its measuring program does.
             self.link.attach(self._probe_of(instance), loaded=True)
             instance.vm.resume()
-        except (VmError, ReachError, DeadlineExceeded) as error:
+        except (VmError, ReachError, DeadlineExceeded, OSError) as error:
             logs.mkdir(parents=True, exist_ok=True)
             for failed in self.instances[len(before) :]:
                 self.retire(failed, logs)
             raise StateError(
-                f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error.message}",
-                evidence=error.evidence,
+                f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error}",
             ) from error
         instance.loaded = True
         self._current = instance
         return instance
-
-    def _pour(self, instance: Instance, state: Path) -> None:
-        """Let a QEMU that waits load a state; the guest is stopped in it."""
-        vm, machine = instance.vm, instance.host.machine
-        since = len(vm.events)
-        # Nobody on the networks has known the guest: it need not be announced anywhere, which
-        # would go on for a second and move bridges' entries under the first of the traffic.
-        parameters = {"announce-rounds": 0}
-        if instance.host.plan.kind == "netns":
-            vm.migrate_incoming(f"exec:cat {shlex.quote(str(state))}", parameters=parameters)
-        else:
-            path = f"{instance.run}/state.sock"
-            vm.migrate_incoming(f"unix:{path}", parameters=parameters)
-            # A QEMU that hangs up tells below why it did.
-            with (
-                state.open("rb") as file,
-                machine.connect(path) as sock,
-                contextlib.suppress(OSError),
-            ):
-                sock.sendfile(file)
-                sock.shutdown(socket.SHUT_WR)
-        info = vm.wait_migration(Deadline(_LOAD_S), since=since)
-        if info.status != "completed":
-            raise VmError(f"{vm.title}: {info.error or info.status}", evidence=vm.log_tail()[-3:])
-        vm.refresh()
 
     def _probe_of(self, instance: Instance) -> socket.socket:
         return instance.host.machine.connect(instance.socket_path("probe"))
@@ -284,7 +264,10 @@ class LabGuest:
         """Capture on the taps of the guest's pairs, from before its QEMU is there."""
         if not self._watch_taps or not self.plan.pairs:
             return None
-        watch = TapWatch(host.machine, placement, self.plan.pairs, run=run, number=number)
+        watch = TapWatch(
+            host.machine, placement, self.plan.pairs, run=run, number=number,
+            immediate=host.plan.kind != "vm",
+        )  # fmt: skip
         with self._lock:
             self._watches.append(watch)
         watch.begin()
@@ -320,6 +303,7 @@ class LabGuest:
         try:
             if not instance.loaded:
                 self.link.attach(self._probe_of(instance))
+            self._ask_words(instance)  # the guest needs no answer meanwhile
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
@@ -341,6 +325,7 @@ class LabGuest:
         Nothing is sent there before it has: what the guest says right after it has
         arrived waits in the socket, and until then it is asked where it still is.
         """
+        self._ask_words(instance)
         instance.probe = self._probe_of(instance)
 
     def arrived_at(self, instance: Instance) -> None:

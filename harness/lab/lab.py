@@ -380,6 +380,7 @@ class Lab:
             guest,
             self.hosts[plan.home],
             self.images,
+            self.sandbox,
             self.facts,
             self.progress,
             logs=self.logs,

@@ -6,58 +6,62 @@ state is loaded as a migration arrives, and gets its primaries as after one. It 
 that lead nowhere, so that no network of the lab sees it, and what it says is no fact of the
 run. It is saved paused: the stream is written in one pass.
 
-Neighbours: ``statekey`` says what the state depends on, ``warm`` decides when there is need of
-one, ``guest`` loads it.
+Neighbours: ``statekey`` says what the state depends on, ``statestream`` writes it, ``warm``
+decides when there is need of one, ``guest`` loads it.
 """
 
 from __future__ import annotations
 
-import shlex
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import (
-    DeadlineExceeded,
     HarnessError,
     LabError,
     ReachError,
     StateError,
-    VmError,
     VmExited,
 )
 from harness.images import Reporter, Toolchain
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
 from harness.lab.refusal import refused
+from harness.lab.statestream import save_stream
 from harness.plan.model import GuestPlan
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestAgent, GuestMachine
 from harness.reach.machine import Machine
+from harness.reach.sandbox import Sandbox
 from harness.traffic.guestlink import GuestLink
 from harness.vm import Vm
 
 STATE, CONSOLE = "state", "console.log"
 """Files of a guest's state: QEMU's stream, and what the guest wrote while it booted."""
+MAKER = "2"
+"""Of what this module does to a guest before it saves it: another one is another state."""
 _START_S = 60.0
 _READY_S = 240.0
-_SAVE_S = 120.0
 _END_S = 20.0
-_FASTEST = 1 << 40
-"""Octets a second: QEMU slows a migration down to 128 MiB/s unless it is told otherwise."""
 _SETTLE = """\
 until [ -e /run/lab-ready ]; do sleep 0.02; done
 sync
 echo 3 > /proc/sys/vm/drop_caches
+while read name kib unit; do [ $name = MemFree: ] && free=$kib; done < /proc/meminfo
+count=$((free / 1024 - 32))
+[ $count -gt 96 ] && count=96
+[ $count -gt 0 ] && dd if=/dev/zero of=/run/zeros bs=1M count=$count 2> /dev/null
+rm -f /run/zeros
 """
-"""Run in the guest: it has set its addresses, and keeps nothing in memory without need."""
+"""Run in the guest: it has set its addresses, and keeps nothing in memory without need. What is
+free holds remains of the boot (the archive of its initramfs); pages of zeros are not saved."""
 
 
 def make_state(
     plan: GuestPlan,
     host: LabHost,
     images: LabImages,
+    sandbox: Sandbox,
     accelerator: str,
     into: Path,
     report: Reporter,
@@ -76,7 +80,7 @@ def make_state(
                 _start(vm, images.toolchain(plan.placements[host.name].seed[accelerator].qemu))
                 _boot(vm, run)
             with report.step("saving it"):
-                _save(vm, host, run, into)
+                save_stream(vm, host, sandbox, run, into / STATE)
         finally:
             if vm.process is not None:
                 vm.quit(Deadline(_END_S))
@@ -144,43 +148,6 @@ def _boot(vm: Vm, run: str) -> None:
     finally:
         link.close()
         agent.detach()
-
-
-def _save(vm: Vm, host: LabHost, run: str, into: Path) -> None:
-    machine, here = host.machine, host.plan.kind == "netns"
-    # In a namespace the store is where it is here; elsewhere the file is fetched.
-    target = str(into / STATE) if here else f"{run}/{STATE}"
-    done = f"{run}/{STATE}.status"
-    try:
-        vm.pause()
-        since = len(vm.events)
-        # QEMU may be content before `cat` has written the last of it.
-        script = f"cat > {shlex.quote(target)}; echo $? > {shlex.quote(done)}"
-        vm.migrate(f"exec:{script}", parameters={"max-bandwidth": _FASTEST})
-        info = vm.wait_migration(Deadline(_SAVE_S), since=since)
-        vm.quit(Deadline(_END_S))
-        status = _status(machine, done)
-        if info.status != "completed" or status != "0":
-            raise StateError(
-                f"{vm.title}: its state cannot be written: {info.error or info.status}",
-                hint="free some space, or set HARNESS_CACHE to a larger disk",
-                evidence=vm.log_tail()[-3:],
-            )
-        if not here:
-            machine.get(target, into / STATE)
-            machine.remove(target)
-    except (VmError, ReachError, DeadlineExceeded, OSError) as error:
-        raise StateError(f"{vm.title}: it cannot be saved: {error}") from error
-
-
-def _status(machine: Machine, path: str) -> str:
-    """How the command that wrote the state ended, once it has."""
-    deadline, pause = Deadline(_END_S), threading.Event()
-    while True:
-        text = machine.read_text(path).strip() if machine.exists(path) else ""
-        if text or deadline.expired:
-            return text or "it did not end"
-        pause.wait(0.01)
 
 
 def _tail(machine: Machine, path: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from harness.errors import LabError
 from harness.images import StateKey
 from harness.lab.host import LabHost
 from harness.lab.images import LabImages
+from harness.lab.seed import MAKER
 from harness.plan.model import Command, GuestPlan
 from harness.reach.machine import Machine
 
@@ -45,6 +46,7 @@ def guest_key(
         # Emulated by QEMU, a processor is what QEMU and its arguments say.
         "processor": processor(host.machine) if accelerator == "kvm" else "",
         "host VM": emulated_by,
+        "maker of states": MAKER,
     }
     return StateKey(plan.name, parts, tuple(made.digest for made in used.values()))
 

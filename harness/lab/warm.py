@@ -22,6 +22,7 @@ from harness.lab.seed import make_state
 from harness.lab.statekey import guest_key
 from harness.observe import FactLog, GuestStart, Note
 from harness.observe.record import now_ns
+from harness.reach.sandbox import Sandbox
 
 COLD = "it was to boot"
 
@@ -30,6 +31,7 @@ def start_guest(
     guest: LabGuest,
     host: LabHost,
     images: LabImages,
+    sandbox: Sandbox,
     facts: FactLog,
     progress: Progress,
     *,
@@ -41,8 +43,8 @@ def start_guest(
     why = COLD
     if warm:
         try:
-            state = _state(guest, host, images, facts, progress, emulated_by)
-            guest.load(host, state, logs)
+            state = _state(guest, host, images, sandbox, facts, progress, emulated_by)
+            guest.load(host, state, sandbox, logs)
         except (StateError, ImageError) as error:
             why = error.message
             progress.say(f"{guest.name} boots: {error}")
@@ -62,6 +64,7 @@ def _state(
     guest: LabGuest,
     host: LabHost,
     images: LabImages,
+    sandbox: Sandbox,
     facts: FactLog,
     progress: Progress,
     emulated_by: str,
@@ -74,6 +77,6 @@ def _state(
         facts.add(Note(t_ns=now_ns(), text=text))
 
     key = guest_key(guest.plan, host, images, guest.accelerator, emulated_by)
-    make = partial(make_state, guest.plan, host, images, guest.accelerator)
+    make = partial(make_state, guest.plan, host, images, sandbox, guest.accelerator)
     with progress.step(f"state of {guest.name}"):
         return images.states.obtain(key, make, progress.say, note)

@@ -23,7 +23,6 @@ from harness.matrix.junit import matrix_junit
 from harness.matrix.model import matrix_schema
 from harness.matrix.recipes import Recipes, known_recipes, must_be_recipes
 from harness.matrix.result import (
-    WORST_FIRST,
     CellOutcome,
     CellResult,
     MatrixResult,
@@ -34,7 +33,6 @@ from harness.matrix.result import (
 from harness.matrix.text import markdown, render
 
 __all__ = [
-    "WORST_FIRST",
     "BoundCell",
     "Cell",
     "CellOutcome",

@@ -21,15 +21,13 @@ from harness.errors import (
     EXIT_INTERRUPTED,
     EXIT_LAB,
     EXIT_PASSED,
+    WORST_FIRST,
     HarnessError,
 )
 from harness.matrix.cells import Cell, Known, Matrix
 from harness.report import Result
 from harness.report.result import FindingResult
 from harness.verdict import Outcome
-
-WORST_FIRST = (EXIT_INPUT, EXIT_LAB, EXIT_FAILED, EXIT_CANNOT_TELL, EXIT_PASSED)
-"""Exit codes; that of several runs is the first that any of them has."""
 
 
 class CellOutcome(StrEnum):

@@ -29,9 +29,11 @@ done
 unset IFS
 "$tool" -json address show || exit
 echo
+command -v ethtool >/dev/null && ethtool=ethtool
 for netdev in /sys/class/net/*; do
     name=${netdev##*/}
-    driver=$(ethtool -i "$name" 2>/dev/null | sed -n 's/^driver: //p')
+    driver=
+    [ "$ethtool" ] && driver=$(ethtool -i "$name" 2>/dev/null | sed -n 's/^driver: //p')
     if [ -z "$driver" ] && [ -e "$netdev/device/driver" ]; then
         driver=$(readlink "$netdev/device/driver")
         driver=${driver##*/}

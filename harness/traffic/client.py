@@ -21,7 +21,6 @@ from typing import IO, Any
 
 from harness import __version__
 from harness.errors import DeadlineExceeded, LabError
-from harness.traffic import frames
 from harness.traffic.programs import (
     EVENT_FLOWING,
     EVENT_PROBLEM,
@@ -185,6 +184,8 @@ class Sender:
         cls, spawn: Spawn, spec: StreamSpec, *, interface: str, sends: Path, first_seq: int = 0
     ) -> Sender:
         """Send ``spec`` out of ``interface``; the record of the sends goes to ``sends``."""
+        from harness.traffic import frames  # scapy takes long to load, and a capture needs none
+
         made = frames.template(spec)
         order = SendOrder(
             interface=interface, frame=made.frame.hex(), head_at=made.head_at,

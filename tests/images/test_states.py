@@ -1,4 +1,4 @@
-"""Saved states: one that does not fit, or is not as it was made, is never used; the reason is told."""
+"""A saved state that does not fit, or is not as it was made, is never used; the reason is told."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_every_part_of_the_key_counts(states: States, maker: Maker, part: str) -
 def test_the_reason_for_a_new_state_names_what_differs_from_the_nearest(
     states: States, maker: Maker
 ) -> None:
-    maker.obtain(states, replace(KEY, parts={part: "all else" for part in KEY.parts}))
+    maker.obtain(states, replace(KEY, parts=dict.fromkeys(KEY.parts, "all else")))
     maker.notes.clear()
     maker.obtain(states)
     maker.notes.clear()

@@ -103,6 +103,7 @@ def test_every_frame_until_the_end_is_there_with_its_direction_and_time(
 ) -> None:
     taps = watch(machine)
     taps.begin()
+    taps.wait_listening()
     before = machine.clock.sample().here_ns
     speak(machine, 700)
     after = machine.clock.sample().here_ns
@@ -134,6 +135,7 @@ def test_a_tap_on_which_nothing_went_is_a_whole_and_empty_capture(
 ) -> None:
     taps = watch(machine)
     taps.begin()
+    taps.wait_listening()
     taps.end()
 
     _, primary = taps.fetch(tmp_path)
@@ -152,6 +154,7 @@ def test_a_host_without_tcpdump_gives_no_capture_and_the_reason(
     machine.run(["mount", "--bind", "/dev/null", where])
     taps = watch(machine)
     taps.begin()
+    taps.wait_listening()
     taps.end()
 
     captures = taps.fetch(tmp_path)
@@ -165,6 +168,7 @@ def test_a_tap_that_is_not_there_is_a_problem_and_no_error(
 ) -> None:
     taps = watch(machine, tap="t9")
     taps.begin()
+    taps.wait_listening()
     taps.end()
 
     standby, primary = taps.fetch(tmp_path)
@@ -179,6 +183,7 @@ def test_a_capture_that_was_killed_in_the_middle_is_not_whole(
 ) -> None:
     taps = watch(machine)
     taps.begin()
+    taps.wait_listening()
     speak(machine, 50)
     listed = machine.run(["pgrep", "-f", "tcpdump.*t0.in.pcap"]).stdout.split()
     for pid in listed:
@@ -197,6 +202,7 @@ def test_frames_that_the_kernel_dropped_make_a_capture_incomplete(
 ) -> None:
     taps = watch(machine)
     taps.begin()
+    taps.wait_listening()
     listed = machine.run(["pgrep", "-f", "tcpdump.*t0.in.pcap"]).stdout.split()
     # One that is stopped takes nothing, until its buffer is full.
     machine.run(["kill", "-STOP", *listed])
@@ -216,6 +222,7 @@ def test_a_capture_that_was_not_ended_is_not_whole(
 ) -> None:
     taps = watch(machine)
     taps.begin()
+    taps.wait_listening()
 
     captures = taps.fetch(tmp_path)
 

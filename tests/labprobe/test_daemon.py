@@ -239,11 +239,27 @@ def test_lines_that_nobody_read_are_sent_again_on_request(
     assert repeated[: len(first)] == first
 
 
+def test_it_starts_anew_and_reports_the_netdevs_again(one: Guest) -> None:
+    one.link.start_sink(7, 5000)
+    one.wait_event("vb", "added")
+    before = (one.process.pid, len(one.events("vb")))
+    # The clock of the machine that tests is left alone; the seed does no harm.
+    one.link._send(f"@9 afresh - {'5a' * 32}\n")
+    one.link.attach(one.accept())
+    assert one.log.wait(lambda fact: isinstance(fact, Note), timeout=10)
+    assert one.log.wait(lambda fact: len(one.events("vb")) > before[1], timeout=10)
+    assert one.events("vb")[-1].event == "added"
+    assert one.process.pid == before[0]
+    assert one.process.poll() is None
+    with pytest.raises(LabError, match="there is no such stream"):
+        one.link.stop(7)
+
+
 @pytest.mark.parametrize(
     "command",
     ["nonsense", "sink 0 5000", "sink 7", "sink 7 5000 5", "send 7 nowhere 5000 10 100 1",
      "send 7 10.9.0.1 5000 10 20 1", "send 7 10.9.0.1 5000 -1 100 1", "stop 7",
-     "dump 9", "beacon x"],
+     "dump 9", "beacon x", "afresh -", "afresh - 5a5a", "afresh x " + "5a" * 32],
 )  # fmt: skip
 def test_a_wrong_command_gets_an_error_and_nothing_else_happens(one: Guest, command: str) -> None:
     with pytest.raises(LabError):

@@ -94,6 +94,28 @@ def test_the_destination_runs_the_same_machine_and_waits() -> None:
     assert incoming.args == (*start.args, "-incoming", "defer")
 
 
+@pytest.mark.parametrize("kind", ["netns", "vm"])
+def test_a_guest_is_saved_without_its_primaries_and_is_else_the_same_machine(kind: str) -> None:
+    placement = make_plan(topology(kind)).guests["g1"].placements["alpha"]
+    seed, start = placement.seed["tcg"].args, placement.start["tcg"].args
+    left_out = [arg for arg in start if arg not in seed]
+    assert [arg.partition(",")[0] for arg in left_out] == (
+        ["tap", "e1000e"] if kind == "netns" else ["vfio-pci"]
+    )
+    kept = [arg for arg in start if arg in seed]
+    for arg in left_out:  # each comes after an option's name
+        del kept[kept.index("-netdev" if arg.startswith("tap") else "-device")]
+    assert sorted(kept) == sorted(seed)
+
+
+def test_a_guest_with_a_vf_that_is_no_primary_cannot_be_saved() -> None:
+    data = topology("vm").model_dump(mode="json", exclude_none=True)
+    data["guests"]["g1"]["nics"]["alone"] = {"model": "vfio-pci", "vf": "pf"}
+    placement = make_plan(Topology.model_validate(data)).guests["g1"].placements["alpha"]
+    assert placement.start
+    assert not placement.seed
+
+
 def test_auto_plans_both_accelerators_and_a_fixed_one_only_itself() -> None:
     plan = make_plan(topology())
     assert set(plan.guests["g1"].placements["alpha"].start) == {"kvm", "tcg"}

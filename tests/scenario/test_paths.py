@@ -39,6 +39,7 @@ def captured(
     on, as many."""
     taps = watch(machine, number=number)
     taps.begin()
+    taps.wait_listening()
     speak(machine, count)
     taps.end()
     return taps.fetch(run.file(RunDir.CAPTURES))

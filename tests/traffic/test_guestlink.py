@@ -380,3 +380,46 @@ def test_the_probes_load_is_a_fact_of_its_moment(probe: FakeProbe) -> None:
     assert fact == ProbeLoad(
         t_ns=fact.t_ns, err_ns=fact.err_ns, guest="g1", moment="traffic-flows", **said
     )
+
+
+def test_of_a_loaded_guest_nothing_counts_that_came_before_it_started_anew(
+    probe: FakeProbe,
+) -> None:
+    log = FactLog(None)
+    link = GuestLink("g1", log.add, ping_interval=0.02)
+    probe.lines = [b"a line of the guest that was saved\n"] * 7
+    commands: list[str] = []
+
+    def anew(tag: int | None) -> None:
+        commands.extend(probe.commands)
+        probe.say("link", **probe.link("removed", "old"))  # was under way
+        probe.lines.clear()
+        probe.say("hello", instance=2)
+        probe.say("link", **probe.link("added", "eth0"))
+        probe.say("monitoring", guest_ns=probe.clock())
+
+    probe.answers["afresh"] = anew
+    try:
+        link.attach(probe.connect(), loaded=True)
+        link.wait_monitoring(5)
+        wait_links(log, "eth0")
+    finally:
+        link.close()
+    probe.wait_command("afresh")
+    assert commands == []  # it was asked nothing before
+    (command,) = [one for one in probe.commands if one.startswith("afresh")]
+    _, real, seed = command.split()
+    assert abs(int(real) - time.time_ns()) < 600e9
+    assert len(bytes.fromhex(seed)) == 32
+    assert not [fact for fact in log.facts if isinstance(fact, Note)]
+
+
+def test_a_loaded_guest_that_cannot_start_anew_is_an_error(probe: FakeProbe) -> None:
+    link = GuestLink("g1", FactLog(None).add)
+    probe.answers["afresh"] = lambda tag: probe.say("error", text="RNDADDENTROPY was", re=tag)
+    try:
+        link.attach(probe.connect(), loaded=True)
+        with pytest.raises(LabError, match="RNDADDENTROPY was"):
+            link.wait_monitoring(5)
+    finally:
+        link.close()
