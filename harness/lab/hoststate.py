@@ -15,18 +15,18 @@ checks them.
 from __future__ import annotations
 
 import hashlib
-import platform
-import re
 import shlex
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import DeadlineExceeded, ReachError, StateError, VmError
 from harness.images import Progress, Reporter, State, StateKey, States
 from harness.lab.images import LabImages
+from harness.lab.statekey import processor
 from harness.plan.model import HostPlan
 from harness.reach.deadline import Deadline
+from harness.reach.machine import Machine
 from harness.vm import Vm
 
 _FORMAT = "1"
@@ -39,12 +39,14 @@ _FASTEST = 1 << 40
 _MAPPED = "mapped-ram"
 _MAPPED_FILE, _STREAM_FILE = "ram.mapped", "ram.stream"
 _CONTENTS = "contents.json"
-_PROCESSOR = re.compile(r"^(?:model name|flags|Features)\s*:\s*(.*)$", re.MULTILINE)
 
 
-def host_state_key(plan: HostPlan, accelerator: str, images: LabImages) -> StateKey:
-    """Everything that a state of ``plan``'s host depends on: its QEMU, its command (which says
-    nothing of which host it is), and what is in the images that the command names."""
+def host_key(plan: HostPlan, here: Machine, images: LabImages, accelerator: str) -> StateKey:
+    """The key of the state of a host VM on this machine, ``here``.
+
+    What counts is its QEMU, its command (which says nothing of which host it is), and what is
+    in the images that the command names: its disks are read after the load.
+    """
     command = plan.boot[accelerator]
     qemu = images.toolchain(command.qemu)
     named = {ref.token: images.directory(ref) for ref in plan.boot_images}
@@ -56,7 +58,7 @@ def host_state_key(plan: HostPlan, accelerator: str, images: LabImages) -> State
         **{f"image {token}": _contents(directory) for token, directory in named.items()},
     }
     if accelerator == "kvm":
-        parts["processor"] = _processor(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        parts["processor"] = processor(here)
     needs = [qemu.digest, *(images.get(ref).digest for ref in plan.boot_images)]
     return StateKey(f"host-{plan.name}", parts, tuple(needs))
 
@@ -67,16 +69,6 @@ def _contents(directory: Path) -> str:
     if not listing.exists():  # made before there were such lists
         listing = directory / "manifest.json"
     return hashlib.sha256(listing.read_bytes()).hexdigest()[:16]
-
-
-def _processor(cpuinfo: str) -> str:
-    """What KVM gives of this machine's processor to its guests, as far as one can see."""
-    told = " ".join(dict.fromkeys(_PROCESSOR.findall(cpuinfo)))
-    return f"{platform.machine()} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
-
-
-Start = Callable[[Sequence[str]], Vm]
-"""Starts the QEMU of a host with further arguments, its QMP session open."""
 
 
 class HostStates:
@@ -93,9 +85,11 @@ class HostStates:
         self._locks: dict[str, threading.Lock] = {}
         self._found: dict[str, State] = {}
 
-    def obtain(self, plan: HostPlan, accelerator: str, save: Callable[[Path], None]) -> State:
+    def obtain(
+        self, plan: HostPlan, here: Machine, accelerator: str, save: Callable[[Path], None]
+    ) -> State:
         """The state for a host; ``save`` makes it in a directory, if there is none that fits."""
-        key = host_state_key(plan, accelerator, self._images)
+        key = host_key(plan, here, self._images, accelerator)
         with self._lock:
             lock = self._locks.setdefault(key.digest, threading.Lock())
         with lock:
@@ -111,24 +105,26 @@ class HostStates:
 
 def save(vm: Vm, into: Path) -> None:
     """Save a host that is up and warm, and end its QEMU. StateError with QEMU's words."""
-    vm.words = vm.ask_words()
-    mapped = _MAPPED in vm.words.capabilities
-    vm.pause()
-    since = len(vm.events)
-    path = into / (_MAPPED_FILE if mapped else _STREAM_FILE)
-    vm.migrate(
-        _uri(path, "cat >"),
-        capabilities={_MAPPED: True} if mapped else None,
-        parameters={"max-bandwidth": _FASTEST},
-    )
-    info = vm.wait_migration(Deadline(_SAVE_S), since=since)
+    try:
+        vm.words = vm.ask_words()
+        mapped = _MAPPED in vm.words.capabilities
+        vm.pause()
+        since = len(vm.events)
+        vm.migrate(
+            _uri(into / (_MAPPED_FILE if mapped else _STREAM_FILE), "cat >"),
+            capabilities={_MAPPED: True} if mapped else None,
+            parameters={"max-bandwidth": _FASTEST},
+        )
+        info = vm.wait_migration(Deadline(_SAVE_S), since=since)
+        vm.quit(Deadline(_QUIT_S))
+    except (VmError, ReachError, DeadlineExceeded) as error:
+        raise StateError(f"{vm.title}: it cannot be saved: {error}") from error
     if info.status != "completed":
         raise StateError(
-            f"{vm.title}: it cannot be saved: {info.error or info.status}",
+            f"{vm.title}: its state cannot be written: {info.error or info.status}",
             hint="free some space, or set HARNESS_CACHE to a larger disk",
             evidence=vm.log_tail()[-3:],
         )
-    vm.quit(Deadline(_QUIT_S))
 
 
 def load(vm: Vm, state: State) -> None:

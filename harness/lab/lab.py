@@ -275,7 +275,7 @@ class Lab:
         """The host from a saved state; None where there cannot be one, and it has to boot."""
         try:
             state = self._host_states.obtain(
-                plan, accelerator, lambda into: starter.save(plan, accelerator, into)
+                plan, self.local, accelerator, lambda into: starter.save(plan, accelerator, into)
             )
             return starter.load(plan, accelerator, state)
         except (StateError, ImageError) as error:
