@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, StateError
+from harness.errors import HarnessError, ImageError, StateError
 from harness.images import State
-from harness.lab import hoststate
+from harness.lab.hoststate import HostStates, load, save
 from harness.lab.identity import IdentityChannel
 from harness.lab.images import LabImages
-from harness.observe import LAB, FactLog, HostEvent
+from harness.lab.progress import Progress
+from harness.observe import LAB, FactLog, HostEvent, Note
 from harness.observe.record import now_ns
 from harness.plan.model import HostPlan
 from harness.plan.qemu import IDENTITY
@@ -30,12 +31,17 @@ _WARM_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class HostVm:
-    """A host VM whose QEMU runs. ``loaded``: from a saved state, so that it is up already."""
+    """A host VM whose QEMU runs. ``state``: the digest of the saved state that it was loaded
+    from, so that it is up already; empty where it boots."""
 
     vm: Vm
     run: str
     local: NamespaceMachine
-    loaded: bool
+    state: str
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self.state)
 
     def identity_channel(self) -> IdentityChannel:
         """The channel by which it is told who it is."""
@@ -49,22 +55,50 @@ class HostVm:
 
 
 class HostStarter:
-    """Starts the QEMUs of hosts, whose taps are there already, with an accelerator."""
+    """Starts the QEMUs of a lab's hosts, whose taps are there already. Thread-safe.
 
-    def __init__(self, local: NamespaceMachine, images: LabImages, facts: FactLog) -> None:
-        self._local = local
+    ``warm``: from saved states, made first where there are none.
+    """
+
+    def __init__(
+        self, images: LabImages, facts: FactLog, progress: Progress, *, warm: bool
+    ) -> None:
         self._images = images
         self._facts = facts
+        self._progress = progress
+        self._warm = warm
+        self._states = HostStates(images.states, images, progress.say, self._tell)
 
-    def boot(self, plan: HostPlan, accelerator: str) -> HostVm:
-        """Boot the host; it is not up yet."""
-        return self._start(plan, accelerator, plan.name, loaded=False, recorded=True)
+    def start(self, plan: HostPlan, accelerator: str, local: NamespaceMachine) -> HostVm:
+        """Load the host, or boot it where it is not to be warm or cannot be; the reason is told.
 
-    def load(self, plan: HostPlan, accelerator: str, state: State) -> HostVm:
-        """Load the host from ``state``. StateError, its QEMU gone, if that does not work."""
-        host = self._start(plan, accelerator, f"{plan.name}.loaded", loaded=True, recorded=True)
+        One that boots is not up yet.
+        """
+        if self._warm:
+            try:
+                state = self._states.obtain(
+                    plan,
+                    local,
+                    accelerator,
+                    lambda into: self._save(plan, accelerator, local, into),
+                )
+                return self._load(plan, accelerator, local, state)
+            except (StateError, ImageError) as error:
+                self._tell(f"{plan.name} boots: {error}")
+        return self._start(plan, accelerator, local, plan.name, recorded=True)
+
+    def _tell(self, text: str) -> None:
+        self._progress.say(text)
+        self._facts.add(Note(t_ns=now_ns(), text=text))
+
+    def _load(
+        self, plan: HostPlan, accelerator: str, local: NamespaceMachine, state: State
+    ) -> HostVm:
+        """StateError, its QEMU gone again, if it cannot be loaded."""
+        name = f"{plan.name}.loaded"
+        host = self._start(plan, accelerator, local, name, state=state.digest, recorded=True)
         try:
-            hoststate.load(host.vm, state)
+            load(host.vm, state)
         except StateError:
             host.vm.kill()
             raise
@@ -74,26 +108,33 @@ class HostStarter:
         )
         return host
 
-    def save(self, plan: HostPlan, accelerator: str, into: Path) -> None:
+    def _save(self, plan: HostPlan, accelerator: str, local: NamespaceMachine, into: Path) -> None:
         """Boot the host, save its state in ``into`` and end it."""
-        host = self._start(plan, accelerator, f"{plan.name}.saved", loaded=False, recorded=False)
+        host = self._start(plan, accelerator, local, f"{plan.name}.saved", recorded=False)
         try:
             with host.identity_channel() as channel:
                 channel.wait_up(Deadline(UP_S))
                 channel.warm(Deadline(_WARM_S))
-            hoststate.save(host.vm, into)
+            save(host.vm, into)
         except HarnessError as error:
             error.evidence = (*error.evidence, *host.console_tail())
             host.vm.kill()
             raise
 
     def _start(
-        self, plan: HostPlan, accelerator: str, name: str, *, loaded: bool, recorded: bool
+        self,
+        plan: HostPlan,
+        accelerator: str,
+        local: NamespaceMachine,
+        name: str,
+        *,
+        recorded: bool,
+        state: str = "",
     ) -> HostVm:
         images, facts = self._images, self._facts
         command = plan.boot[accelerator]
-        run = f"{self._local.scratch}/{name}"
-        self._local.make_directory(run)
+        run = f"{local.scratch}/{name}"
+        local.make_directory(run)
         tokens = {"run": run, "name": plan.name}
         tokens |= {f"port:{link.nic}": link.port for link in plan.links}
         tokens |= {ref.token: str(images.directory(ref)) for ref in plan.boot_images}
@@ -112,11 +153,11 @@ class HostStarter:
 
         vm = Vm(
             plan.name,
-            self._local,
+            local,
             (
                 *images.toolchain(command.qemu).argv(),
                 *command.resolved(tokens),
-                *(("-incoming", "defer") if loaded else ()),
+                *(("-incoming", "defer") if state else ()),
             ),
             qmp=f"{run}/qmp.sock",
             log=f"{run}/qemu.log",
@@ -124,4 +165,4 @@ class HostStarter:
             on_exit=exited if recorded else None,
         )
         vm.start(Deadline(_START_S))
-        return HostVm(vm, run, self._local, loaded)
+        return HostVm(vm, run, local, state)

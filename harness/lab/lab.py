@@ -17,21 +17,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import (
-    CleanupError,
-    HarnessError,
-    ImageError,
-    InputError,
-    Interrupted,
-    LabError,
-    StateError,
-)
+from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
 from harness.lab.accelerator import Trial, choose, remembered
 from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports_of_lab
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
 from harness.lab.hostlog import HostLog
-from harness.lab.hoststate import HostStates
 from harness.lab.hostvm import HostStarter, HostVm
 from harness.lab.identity import LabKey, make_lab_key
 from harness.lab.imagecopy import copy_images
@@ -41,9 +32,9 @@ from harness.lab.sshhost import reach_host
 from harness.lab.statekey import emulation
 from harness.lab.walk import walk
 from harness.lab.warm import start_guest
-from harness.observe import LAB, Accelerator, FactLog, Note
+from harness.observe import LAB, Accelerator, FactLog
 from harness.observe.record import now_ns
-from harness.plan.model import GuestPlan, HostPlan, NetworkPlan, Plan, Step
+from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
 from harness.reach.guest import GuestMachine
 from harness.reach.local import NamespaceMachine
 from harness.reach.machine import Machine
@@ -93,7 +84,7 @@ class Lab:
         self.namespaces: dict[str, NamespaceMachine] = {}
         self.host_vms: dict[str, Vm] = {}
         self._booted: dict[str, HostVm] = {}
-        self._host_states = HostStates(images.states, images, self.progress.say, self._told)
+        self._starter = HostStarter(images, facts, self.progress, warm=warm)
         self._state = LabState.NEW
         self._cancel = threading.Event()
         self._undo = ExitStack()
@@ -196,10 +187,6 @@ class Lab:
             raise LabError(f"lab {self.name}: it is {self._state}")
         return self._local
 
-    def _told(self, text: str) -> None:
-        self.progress.say(text)
-        self.facts.add(Note(t_ns=now_ns(), text=text))
-
     def _network(self, name: str) -> None:
         network = self._network_plan(name)
         links = self.local.links
@@ -264,23 +251,9 @@ class Lab:
         if plan.accelerator is Wanted.AUTO:
             accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
         self._note_accelerator(name, accelerator)
-        starter = HostStarter(self.local, self.images, self.facts)
-        booted = self._load_host(plan, accelerator, starter) if self.warm else None
-        if booted is None:
-            booted = starter.boot(plan, accelerator)
+        booted = self._starter.start(plan, accelerator, self.local)
         self._booted[name] = booted
         self.host_vms[name] = booted.vm
-
-    def _load_host(self, plan: HostPlan, accelerator: str, starter: HostStarter) -> HostVm | None:
-        """The host from a saved state; None where there cannot be one, and it has to boot."""
-        try:
-            state = self._host_states.obtain(
-                plan, self.local, accelerator, lambda into: starter.save(plan, accelerator, into)
-            )
-            return starter.load(plan, accelerator, state)
-        except (StateError, ImageError) as error:
-            self._told(f"{plan.name} boots: {error}")
-            return None
 
     def _reach(self, name: str) -> None:
         plan = self.plan.hosts[name]
@@ -350,9 +323,18 @@ class Lab:
                 f"{toolchain.digest}/{tiny.parent.name}",
                 lambda: choose(machine, toolchain.argv(at), str(tiny)),
             )
-        path = f"{machine.scratch}/tiny"
-        machine.write_file(path, tiny.read_bytes(), mode=0o755)
-        return choose(machine, toolchain.argv(at), path)
+
+        def try_there() -> tuple[Trial, ...]:
+            path = f"{machine.scratch}/tiny"
+            machine.write_file(path, tiny.read_bytes(), mode=0o755)
+            return choose(machine, toolchain.argv(at), path)
+
+        booted = self._booted.get(place)
+        if booted is None or not booted.loaded:
+            return try_there()
+        # Every host that is loaded from one state is the same machine, up to here.
+        about = f"{booted.state}/{toolchain.digest}/{tiny.parent.name}"
+        return remembered(self.images.memory, about, try_there)
 
     def _note_accelerator(self, machine: str, accelerator: str) -> None:
         self.facts.add(
