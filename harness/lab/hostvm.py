@@ -6,11 +6,13 @@ keeps the states.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, ImageError, StateError
+from harness.errors import HarnessError, ImageError, LabError, StateError
 from harness.images import State
+from harness.lab.host import VM_DISKS
 from harness.lab.hoststate import HostStates, load, save
 from harness.lab.identity import IdentityChannel
 from harness.lab.images import LabImages
@@ -18,7 +20,7 @@ from harness.lab.progress import Progress
 from harness.observe import LAB, FactLog, HostEvent, Note
 from harness.observe.record import now_ns
 from harness.plan.model import HostPlan
-from harness.plan.qemu import IDENTITY
+from harness.plan.qemu import DROP, IDENTITY
 from harness.reach.deadline import Deadline
 from harness.reach.local import NamespaceMachine
 from harness.vm import Vm
@@ -27,6 +29,41 @@ _START_S = 60.0
 UP_S = 180.0
 """A host VM is up after 7 s on an idle machine of two cores; this is for busy ones."""
 _WARM_S = 60.0
+_DROP_OCTETS = 16 << 30
+"""Of a sparse file: what is not used takes no space."""
+_DROP_ALIGN = 1 << 20
+
+
+class Drop:
+    """A disk of a host VM to which this side writes, and which the host only reads.
+
+    The kernel there must not have read a place before it is written: each is used once.
+    Thread-safe.
+    """
+
+    def __init__(self, local: NamespaceMachine, path: str) -> None:
+        self._local = local
+        self._path = path
+        self._used = 0
+        self._lock = threading.Lock()
+        local.run(["truncate", "-s", str(_DROP_OCTETS), path])
+
+    def put(self, source: Path) -> str:
+        """Put a file's content there; the shell command that gives it, on the host."""
+        size = source.stat().st_size
+        with self._lock:
+            at = self._used
+            if at + size > _DROP_OCTETS:
+                raise LabError(f"{source}: no space left on the disk for what the lab hands over")
+            self._used += -(-size // _DROP_ALIGN) * _DROP_ALIGN
+        self._local.run(
+            ["dd", f"if={source}", f"of={self._path}", "bs=1M", "conv=notrunc",
+             "oflag=seek_bytes", f"seek={at}", "status=none"]
+        )  # fmt: skip
+        return (
+            f"dd if={VM_DISKS}/{DROP} bs=1M iflag=skip_bytes,count_bytes,fullblock skip={at} "
+            f"count={size} status=none"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +75,7 @@ class HostVm:
     run: str
     local: NamespaceMachine
     state: str
+    drop: Drop
 
     @property
     def loaded(self) -> bool:
@@ -135,6 +173,7 @@ class HostStarter:
         command = plan.boot[accelerator]
         run = f"{local.scratch}/{name}"
         local.make_directory(run)
+        drop = Drop(local, f"{run}/{DROP}.raw")
         tokens = {"run": run, "name": plan.name}
         tokens |= {f"port:{link.nic}": link.port for link in plan.links}
         tokens |= {ref.token: str(images.directory(ref)) for ref in plan.boot_images}
@@ -165,4 +204,4 @@ class HostStarter:
             on_exit=exited if recorded else None,
         )
         vm.start(Deadline(_START_S))
-        return HostVm(vm, run, local, state)
+        return HostVm(vm, run, local, state, drop)

@@ -263,8 +263,10 @@ class Lab:
             self._plug(name, local)
             self.hosts[name] = LabHost(plan, local, self.facts.add)
             return
-        machine = reach_host(plan, self.sandbox, self._key, self._booted.get(name))
-        self.hosts[name] = LabHost(plan, machine, self.facts.add)
+        booted = self._booted.get(name)
+        machine = reach_host(plan, self.sandbox, self._key, booted)
+        hand_over = booted.drop.put if booted else None
+        self.hosts[name] = LabHost(plan, machine, self.facts.add, hand_over)
         # A host VM goes with its QEMU; a real machine has to be left as it was found.
         if plan.kind == "ssh":
             self._later(name, machine.close)

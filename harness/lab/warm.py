@@ -44,7 +44,7 @@ def start_guest(
     if warm:
         try:
             state = _state(guest, host, images, sandbox, facts, progress, emulated_by)
-            guest.load(host, state, sandbox, logs)
+            guest.load(host, state, logs)
         except (StateError, ImageError) as error:
             why = error.message
             progress.say(f"{guest.name} boots: {error}")

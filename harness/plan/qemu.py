@@ -19,6 +19,9 @@ CHANNELS = {
 
 IDENTITY = "identity"
 """Socket name in ``@run@`` of the channel by which a host VM is told who it is."""
+DROP = "drop"
+"""Serial number of the disk by which a host VM gets what it is not started with, and the name
+of its file in ``@run@`` (with ``.raw``)."""
 _IDENTITY_PORT = "org.failover-harness.identity.0"
 
 
@@ -196,6 +199,7 @@ def host_command(
     ]  # fmt: skip
     disks = {"root": f"@{image.token}@/root.erofs"}
     disks |= {ref.serial: f"@disk:{ref.token}@" for ref in carried}
+    disks[DROP] = f"@run@/{DROP}.raw"
     for number, (serial, file) in enumerate(disks.items()):
         args += [
             "-drive", f"if=none,id=disk{number},file={file},format=raw,readonly=on",
