@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from harness.errors import EXIT_LAB, EXIT_PASSED, InputError
 from harness.images import DEFAULTS, Entry, Store
@@ -27,7 +30,39 @@ def _build(store: Store, args: argparse.Namespace) -> int:
     for name in args.names or (store.recipes() if args.all else DEFAULTS):
         store.ensure(name, on=args.kernel, progress=_say)
     store.tiny_guest(progress=_say)
+    for path in args.warm:
+        _warm(store, path)
     return EXIT_PASSED
+
+
+def _warm(store: Store, path: Path) -> None:
+    """Make the saved states that a case or a topology needs: bring its labs up once."""
+    from harness.case import check_case, looks_like_case
+    from harness.lab import Lab, LabImages, Progress
+    from harness.observe import FactLog
+    from harness.plan import make_plan
+    from harness.topology import load
+
+    if looks_like_case(path):
+        every = check_case(path)
+        topologies = [bound.topology for bound in every if bound.boot == "warm"]
+        if not topologies:
+            _say(f"{path}: boots, and needs no saved state")
+    else:
+        topologies = [load(path)]
+    for topology in topologies:
+        with (
+            tempfile.TemporaryDirectory(prefix="harness-warm-") as logs,
+            Lab(
+                make_plan(topology),
+                LabImages(store, _say),
+                FactLog(None),
+                logs=Path(logs),
+                progress=Progress(sys.stderr),
+                name=f"warm-{os.getpid()}",
+            ) as lab,
+        ):
+            lab.up()
 
 
 def _list(store: Store, args: argparse.Namespace) -> int:

@@ -99,6 +99,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("names", nargs="*", metavar="REFERENCE",
                      help="recipe, recipe file or build tree; or a digest")  # fmt: skip
     one.add_argument("--all", action="store_true", help="build every shipped recipe")
+    one.add_argument("--warm", nargs="+", default=[], type=Path, metavar="FILE",
+                     help="build: also the saved states of these cases and topologies")  # fmt: skip
     one.add_argument("--kernel", default="kernel", metavar="REFERENCE",
                      help="build guest and host images for this kernel")  # fmt: skip
     one.add_argument("--days", type=float, default=30.0, metavar="N",

@@ -141,9 +141,7 @@ def differences(had: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
         had_words, now_words = _words(before), _words(now)
         lost = [word for word in had_words if word not in now_words]
         new = [word for word in now_words if word not in had_words]
-        told.append(
-            f"another {name} (was {' '.join(lost) or 'without'}, is {' '.join(new) or 'without'})"
-        )
+        told.append(f"{name}: was {' '.join(lost) or 'without'}, is {' '.join(new) or 'without'}")
     return told
 
 

@@ -135,7 +135,7 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         with lab.progress.step("end of the traffic"):
             over = time.monotonic()
             tcp.finish()  # before records are fetched from guests, which would slow it down
-            traffic.finish(since=over)
+            traffic.finish(since=over, meanwhile=lambda: verbs.snapshot("end"))
         ask_probes(lab, "records-kept")
         with lab.progress.step("captures on taps"):
             keep_paths(lab, run_dir, traffic.specs)
@@ -143,7 +143,6 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         tcp.abort()
         traffic.abort()
         raise
-    verbs.snapshot("end")
     # The destinations of migrations have been started since.
     run_dir.write_versions(versions_of(lab))
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.case import Stream
@@ -203,11 +203,14 @@ class Traffic:
 
     # -- end -------------------------------------------------------------------------------
 
-    def finish(self, *, since: float | None = None) -> None:
+    def finish(
+        self, *, since: float | None = None, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         """End each stream when its time is over, wait for late packets, keep all records.
 
         A stream that ends by itself is waited for, so that all its packets are sent. ``since``:
         the ``time.monotonic()`` at which the last step was over; now when absent.
+        ``meanwhile`` is done once nothing is sent any more, while late packets are waited for.
         """
         began = time.monotonic() if since is None else since
         pause = threading.Event()
@@ -218,7 +221,10 @@ class Traffic:
         for stream in self._streams:
             if stream.spec.packets is not None:
                 self._await_end(stream, stream.spec.packets)
-        pause.wait(max((stream.terms.waiting_time for stream in self._streams), default=0.0))
+        silent = time.monotonic()
+        meanwhile()
+        late = max((stream.terms.waiting_time for stream in self._streams), default=0.0)
+        pause.wait(max(0.0, silent + late - time.monotonic()))
         dropped = self._stop_captures()
         for stream in self._streams:
             self._keep(stream, dropped)

@@ -399,3 +399,12 @@ def test_bounds_by_phase_read_back_one_by_one(tmp_path: pathlib.Path) -> None:
         ("reordered",),
     ]
     assert bounds[4].bound == TimeBound("<=", 300_000_000, "0.3s")
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("", "warm"), ("boot: cold\n", "cold")])
+def test_a_case_says_whether_its_lab_boots(tmp_path: pathlib.Path, text: str, wanted: str) -> None:
+    assert bind(load_case(write(tmp_path, HEAD + STEPS + text))).boot == wanted
+
+
+def test_a_lab_boots_cold_or_warm_and_nothing_else(tmp_path: pathlib.Path) -> None:
+    assert "boot: " in problems(tmp_path, HEAD + STEPS + "boot: luke\n")

@@ -65,13 +65,16 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 def qemus(pid: int, *, incoming: bool) -> list[int]:
-    """The QEMU processes below ``pid`` that wait, or do not wait, for a migration."""
-    return [
-        child
+    """The QEMU processes of guests below ``pid`` that wait, or do not wait, for a migration.
+
+    Every guest's first QEMU is in a directory of number 1, whether the guest booted in it or was
+    loaded; the next is for a migration.
+    """
+    found = {
+        child: re.search(r"qemu-system-\S+ .*/\w+\.(\d+)/qmp\.sock", line)
         for child, line in descendants(pid).items()
-        if re.search(r"qemu-system-\S+ .*-machine", line)
-        and ("-incoming" in line.split()) is incoming
-    ]
+    }
+    return [child for child, match in found.items() if match and (match[1] != "1") is incoming]
 
 
 @dataclass(frozen=True)

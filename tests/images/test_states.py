@@ -95,8 +95,8 @@ def test_the_reason_for_a_new_state_names_what_differs_from_the_nearest(
         states, replace(KEY, parts={**KEY.parts, "arguments": "-m 256M -append quiet debug"})
     )
     qemu, arguments = (note.partition(" does not fit: ")[2] for note in maker.notes)
-    assert qemu == "another QEMU (was 10.0.13 aaaa, is 11.1.3 cccc)"
-    assert arguments == "another arguments (was without, is debug)"
+    assert qemu == "QEMU: was 10.0.13 aaaa, is 11.1.3 cccc"
+    assert arguments == "arguments: was without, is debug"
 
 
 def test_the_state_of_another_machine_is_no_near_one(states: States, maker: Maker) -> None:
