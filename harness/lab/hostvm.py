@@ -17,7 +17,7 @@ from harness.lab.hoststate import HostStates, load, save
 from harness.lab.identity import IdentityChannel
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
-from harness.observe import LAB, FactLog, HostEvent, Note
+from harness.observe import LAB, FactLog, GuestStart, HostEvent, Note
 from harness.observe.record import now_ns
 from harness.plan.model import HostPlan
 from harness.plan.qemu import DROP, IDENTITY
@@ -29,6 +29,7 @@ _START_S = 60.0
 UP_S = 180.0
 """A host VM is up after 7 s on an idle machine of two cores; this is for busy ones."""
 _WARM_S = 60.0
+COLD = "it was to boot"
 _DROP_OCTETS = 16 << 30
 """Of a sparse file: what is not used takes no space."""
 _DROP_ALIGN = 1 << 20
@@ -112,6 +113,7 @@ class HostStarter:
 
         One that boots is not up yet.
         """
+        why = COLD
         if self._warm:
             try:
                 state = self._states.obtain(
@@ -120,10 +122,21 @@ class HostStarter:
                     accelerator,
                     lambda into: self._save(plan, accelerator, local, into),
                 )
-                return self._load(plan, accelerator, local, state)
+                host = self._load(plan, accelerator, local, state)
             except (StateError, ImageError) as error:
+                why = error.message
                 self._tell(f"{plan.name} boots: {error}")
-        return self._start(plan, accelerator, local, plan.name, recorded=True)
+            else:
+                self._facts.add(
+                    GuestStart(
+                        t_ns=now_ns(), guest=plan.name, host=LAB, how="loaded",
+                        state=state.digest, made=state.made,
+                    )
+                )  # fmt: skip
+                return host
+        host = self._start(plan, accelerator, local, plan.name, recorded=True)
+        self._facts.add(GuestStart(t_ns=now_ns(), guest=plan.name, host=LAB, how="booted", why=why))
+        return host
 
     def _tell(self, text: str) -> None:
         self._progress.say(text)
@@ -140,10 +153,6 @@ class HostStarter:
         except StateError:
             host.vm.kill()
             raise
-        data = {"state": state.digest, "made": state.made}
-        self._facts.add(
-            HostEvent(t_ns=now_ns(), host=LAB, event="host-loaded", guest=plan.name, data=data)
-        )
         return host
 
     def _save(self, plan: HostPlan, accelerator: str, local: NamespaceMachine, into: Path) -> None:

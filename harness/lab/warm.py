@@ -16,6 +16,7 @@ from harness.errors import ImageError, StateError
 from harness.images import State
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
+from harness.lab.hostvm import COLD
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
 from harness.lab.seed import make_state
@@ -23,8 +24,6 @@ from harness.lab.statekey import guest_key
 from harness.observe import FactLog, GuestStart, Note
 from harness.observe.record import now_ns
 from harness.reach.sandbox import Sandbox
-
-COLD = "it was to boot"
 
 
 def start_guest(

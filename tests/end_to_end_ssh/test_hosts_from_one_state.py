@@ -11,8 +11,7 @@ import pytest
 from harness.errors import LabError
 from harness.lab import Lab
 from harness.lab.identity import IdentityChannel
-from harness.observe import HostEvent
-from harness.observe.record import read_facts
+from harness.observe import GuestStart
 from harness.reach.ssh import SshMachine
 from tests.end_to_end.runs import NESTED
 from tests.end_to_end_ssh.standin import lab_of
@@ -29,23 +28,20 @@ _ITS_OWN = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hosts")
-
-
-@pytest.fixture(scope="module")
-def lab(place: Path) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two hosts, reached; no virtual function is enabled, and nobody has wired them."""
+    place = tmp_path_factory.mktemp("hosts")
     with lab_of(NESTED, place, last=tuple(f"reach {host}" for host in HOSTS)) as made:
         made.up()
         yield made
 
 
-def test_both_are_of_one_state(lab: Lab, place: Path) -> None:
-    events = [fact for fact in read_facts(place / f"{NESTED.stem}.jsonl")
-              if isinstance(fact, HostEvent) and fact.event == "host-loaded"]  # fmt: skip
-    assert sorted(event.guest or "" for event in events) == list(HOSTS)
-    assert len({event.data["state"] for event in events}) == 1
+def test_both_are_of_one_state(lab: Lab) -> None:
+    starts = [fact for fact in lab.facts.facts if isinstance(fact, GuestStart)]
+    assert sorted((start.guest, start.how) for start in starts) == [
+        (host, "loaded") for host in HOSTS
+    ]
+    assert len({start.state for start in starts}) == 1
 
 
 def test_each_has_its_own_name_and_addresses(lab: Lab) -> None:
