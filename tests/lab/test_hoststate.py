@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def test_a_stream_will_do_where_ram_cannot_be_mapped(
     make_vm: MakeVm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = Vm.ask_words
-    monkeypatch.setattr(Vm, "ask_words", lambda vm: replace(ask(vm), capabilities=()))
+    monkeypatch.setattr(Vm, "ask_words", lambda vm: ask(vm).model_copy(update={"capabilities": ()}))
     save(make_vm("saved"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["ram.stream"]
     vm = make_vm("loaded", "-incoming", "defer")
