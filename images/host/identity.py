@@ -117,10 +117,12 @@ class Lines:
                 line = line[os.write(self._port, line) :]
 
     def close(self) -> None:
+        # The port first: its other end goes any moment now, and SIGIO would end this process.
+        os.close(self._port)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGIO, signal.SIG_DFL)
-        for descriptor in (self._port, self._signalled, self._wakeup):
-            os.close(descriptor)
+        os.close(self._signalled)
+        os.close(self._wakeup)
 
     def _await_signal(self) -> None:
         select.select([self._signalled], [], [], 1.0)
@@ -216,7 +218,8 @@ def serve_agents(server: socket.socket) -> None:
 
 def become_agent(server: socket.socket, connection: socket.socket) -> None:
     server.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
     os.dup2(connection.fileno(), 0)
     os.dup2(connection.fileno(), 1)
     connection.close()
