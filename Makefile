@@ -40,9 +40,10 @@ test: check images ## all checks and tests, the nested lab included
 	$(BIN)/pytest --cov=harness --cov-report=term
 
 .PHONY: bench
-bench: images ## the benchmarks: images, stages of a cold run, sending, reducing
+bench: images ## the benchmarks: images, stages of a cold run, warm and cold, sending, reducing
 	$(BIN)/python benchmarks/build_images.py
 	$(BIN)/python benchmarks/cold_stages.py
+	$(BIN)/python benchmarks/warm.py
 	$(BIN)/python benchmarks/send_rate.py
 	$(BIN)/python benchmarks/reduce.py
 

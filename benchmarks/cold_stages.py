@@ -46,6 +46,7 @@ def peak_of(pid: int) -> float:
 
 def run(variant: str, directory: Path) -> Run:
     argv = [sys.executable, "-m", "harness.cli", "run", str(CASE), "--variant", variant]
+    argv += ["--boot", "cold"]
     began = time.monotonic()
     with subprocess.Popen(
         [*argv, "--run-dir", str(directory)],

@@ -146,7 +146,7 @@ class Cache:
         """The finished thing, built by ``build`` if need be; waits for another builder of it."""
         found = self.find(key)
         if found:
-            _mark_used(found)
+            self.mark_used(found)
             return found
         report = Reporter(f"{key.kind} {key.name}", progress)
         try:
@@ -158,6 +158,12 @@ class Cache:
                 return self._build(key, build, report)
         except OSError as error:
             raise _disk_error(key, self.root, error) from error
+
+    def mark_used(self, entry: Entry) -> None:
+        """Something is used now: it is not to go soon."""
+        # A store that others own can be used without being marked.
+        with suppress(OSError):
+            os.utime(entry.path / _MANIFEST)
 
     def entries(self) -> tuple[Entry, ...]:
         """Everything finished, in the order of kinds and names."""
@@ -283,12 +289,6 @@ def _sizes_at_top(entry: Entry) -> Iterator[str]:
                 yield f"{name}: is not what it was"
         except OSError:
             yield f"{name}: is missing"
-
-
-def _mark_used(entry: Entry) -> None:
-    # A store that others own can be used without being marked.
-    with suppress(OSError):
-        os.utime(entry.path / _MANIFEST)
 
 
 class _Holder(BaseModel):

@@ -79,6 +79,11 @@ class States:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
+    def glance(self, key: StateKey) -> State | None:
+        """The state as far as sizes tell: for what can be done while ``find`` reads it."""
+        entry = self._cache.find(_key(key))
+        return _state(entry) if entry else None
+
     def find(self, key: StateKey, note: Note) -> State | None:
         """The state, read whole and found to be as it was made; None: there is none.
 
@@ -97,7 +102,10 @@ class States:
                 with suppress(ImageError):
                     self._cache.remove(entry)
             return None
-        return _state(entry) if entry else None
+        if entry is None:
+            return None
+        self._cache.mark_used(entry)
+        return _state(entry)
 
     def obtain(self, key: StateKey, make: Make, progress: Progress, note: Note) -> State:
         """The state, made by ``make`` if need be; waits for another process that makes it.
@@ -138,20 +146,24 @@ def differences(had: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
         before, now = had.get(name, ""), wanted.get(name, "")
         if before == now:
             continue
-        had_words, now_words = _words(before), _words(now)
+        had_words, now_words = _short(before).split(), _short(now).split()
         lost = [word for word in had_words if word not in now_words]
         new = [word for word in now_words if word not in had_words]
         told.append(f"{name}: was {' '.join(lost) or 'without'}, is {' '.join(new) or 'without'}")
     return told
 
 
-def _words(text: str) -> list[str]:
+def _short(text: str) -> str:
     """Whole digests say no more to people than their beginnings."""
-    return [word[:16] if re.fullmatch("[0-9a-f]{64}", word) else word for word in text.split()]
+    return re.sub(r"\b([0-9a-f]{16})[0-9a-f]{48}\b", r"\1", text)
 
 
 def _key(key: StateKey) -> Key:
-    return Key(KIND, key.name, key.digest, f"saved state of {key.name}")
+    images = [
+        f"{part} {text.split()[0]}" for part, text in key.parts.items() if text != _short(text)
+    ]
+    origin = ", ".join([f"saved state of {key.name}", *images])
+    return Key(KIND, key.name, key.digest, origin)
 
 
 def _parts(entry: Entry) -> dict[str, str]:

@@ -233,22 +233,35 @@ class LabGuest:
             self._words[made] = instance.vm.ask_words()
         instance.vm.words = self.qemu_words[host] = self._words[made]
 
-    def load(self, host: LabHost, state: State, logs: Path) -> Instance:
+    def load(
+        self,
+        host: LabHost,
+        state: State,
+        logs: Path,
+        *,
+        whole: Callable[[], bool] = lambda: True,
+    ) -> Instance:
         """Start a QEMU for the guest on ``host`` from a saved state, instead of booting it.
 
-        StateError, with the QEMU gone again and its logs in ``logs``, when it cannot be loaded.
+        ``whole`` is asked before the state is used. StateError, with the QEMU gone again and its
+        logs in ``logs``, when it cannot be loaded.
         """
         before = self.instances
         try:
             instance = self.start(host, incoming=True)
+            if not whole():
+                raise VmError("it is damaged")
             load_stream(instance.vm, host, instance.run, state.file(STATE))
             # Told before it runs, so that it is the first thing that its measuring program does.
             self.link.attach(self._probe_of(instance), loaded=True)
             instance.vm.resume()
         except (VmError, ReachError, DeadlineExceeded, OSError) as error:
+            failed = self.instances[len(before) :]
+            if not failed:
+                raise  # its place cannot be prepared: it could not boot there either
             logs.mkdir(parents=True, exist_ok=True)
-            for failed in self.instances[len(before) :]:
-                self.retire(failed, logs)
+            for one in failed:
+                self.retire(one, logs)
             raise StateError(
                 f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error}",
             ) from error
@@ -302,9 +315,10 @@ class LabGuest:
         try:
             if not instance.loaded:
                 self.link.attach(self._probe_of(instance))
-            self._ask_words(instance)  # the guest needs no answer meanwhile
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
+            # Last: while QEMU says it all, the guest's devices wait.
+            self._ask_words(instance)
         except (ReachError, LabError) as error:
             error.evidence = (*error.evidence, *self.console_tail())
             raise

@@ -38,7 +38,7 @@ from harness.vm import Vm
 
 STATE, CONSOLE = "state", "console.log"
 """Files of a guest's state: QEMU's stream, and what the guest wrote while it booted."""
-MAKER = "2"
+MAKER = "3"
 """Of what this module does to a guest before it saves it: another one is another state."""
 _START_S = 60.0
 _READY_S = 240.0
@@ -49,9 +49,9 @@ sync
 echo 3 > /proc/sys/vm/drop_caches
 while read name kib unit; do [ $name = MemFree: ] && free=$kib; done < /proc/meminfo
 count=$((free / 1024 - 32))
-[ $count -gt 96 ] && count=96
-[ $count -gt 0 ] && dd if=/dev/zero of=/run/zeros bs=1M count=$count 2> /dev/null
-rm -f /run/zeros
+[ $count -gt 256 ] && count=256
+[ $count -gt 0 ] && dd if=/dev/zero of=/zeros bs=1M count=$count 2> /dev/null
+rm -f /zeros
 """
 """Run in the guest: it has set its addresses, and keeps nothing in memory without need. What is
 free holds remains of the boot (the archive of its initramfs); pages of zeros are not saved."""

@@ -9,6 +9,7 @@ this for each guest.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -42,8 +43,7 @@ def start_guest(
     why = COLD
     if warm:
         try:
-            state = _state(guest, host, images, sandbox, facts, progress, emulated_by)
-            guest.load(host, state, logs)
+            state = _load(guest, host, images, sandbox, facts, progress, logs, emulated_by)
         except (StateError, ImageError) as error:
             why = error.message
             progress.say(f"{guest.name} boots: {error}")
@@ -59,13 +59,14 @@ def start_guest(
     facts.add(GuestStart(t_ns=now_ns(), guest=guest.name, host=host.name, how="booted", why=why))
 
 
-def _state(
+def _load(
     guest: LabGuest,
     host: LabHost,
     images: LabImages,
     sandbox: Sandbox,
     facts: FactLog,
     progress: Progress,
+    logs: Path,
     emulated_by: str,
 ) -> State:
     if not guest.plan.placements[host.name].seed:
@@ -76,6 +77,20 @@ def _state(
         facts.add(Note(t_ns=now_ns(), text=text))
 
     key = guest_key(guest.plan, host, images, guest.accelerator, emulated_by)
+    states = images.states
+    if there := states.glance(key):
+        # Read whole while its QEMU starts, and used only then.
+        with ThreadPoolExecutor(1, thread_name_prefix="state") as pool:
+            reading = pool.submit(states.find, key, note)
+            try:
+                guest.load(host, there, logs, whole=lambda: reading.result() is not None)
+            except StateError:
+                if reading.result() is not None:
+                    raise
+            else:
+                return there
     make = partial(make_state, guest.plan, host, images, sandbox, guest.accelerator)
     with progress.step(f"state of {guest.name}"):
-        return images.states.obtain(key, make, progress.say, note)
+        state = states.obtain(key, make, progress.say, note)
+    guest.load(host, state, logs)
+    return state

@@ -124,8 +124,9 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     try:
         with suppress(NotFlowing, StepFailed):  # recorded; what follows has no ground to stand on
             with verbs.traffic():
-                traffic.start()
+                traffic.begin()
                 tcp.start()
+                traffic.prove_flow()
             ask_probes(lab, "traffic-flows")
             before = max((stream.before for stream in bound.traffic.values()), default=0.0)
             threading.Event().wait(before)

@@ -35,7 +35,7 @@ from harness.traffic.records import Records, write_records
 from harness.traffic.stream import StreamSpec
 
 _FLOWING_S = 20.0
-_FLOWING_AFTER = 10
+_FLOWING_AFTER = 4
 """Packets after which a sender says that it sends."""
 _LATE_S = 30.0
 """By how much a stream that ends by itself may end late."""
@@ -68,7 +68,8 @@ class _Running:
 
 
 class Traffic:
-    """All streams of a case. ``start``, then ``finish``; ``abort`` instead when a lab broke."""
+    """All streams of a case. ``start`` (or ``begin`` and ``prove_flow``), then ``finish``;
+    ``abort`` instead when a lab broke."""
 
     def __init__(self, lab: Lab, streams: Mapping[str, Stream], run_dir: RunDir) -> None:
         self._lab = lab
@@ -86,17 +87,22 @@ class Traffic:
 
         LabError when a sender does not send, NotFlowing when of a stream nothing arrives.
         """
+        self.begin()
+        self.prove_flow()
+
+    def begin(self) -> None:
+        """Start receivers, then senders."""
         join_vlans(self._lab, self.specs.values())
         for stream in self._streams:
             self._receive(stream)
         for stream in self._streams:
             self._send(stream)
+
+    def prove_flow(self) -> None:
+        """Return once packets of every stream have arrived; errors as of ``start``."""
         for stream in self._streams:
             if stream.sender is not None:
                 stream.sender.wait_flowing(_FLOWING_S + _FLOWING_AFTER / stream.spec.rate)
-        self._prove_flow()
-
-    def _prove_flow(self) -> None:
         seen = {
             key: Following(
                 capture.path,

@@ -34,7 +34,7 @@ from harness.traffic.programs import (
 from harness.traffic.recordfile import RecordWriter
 
 BURST = 4
-FLOWING_AFTER = 10
+FLOWING_AFTER = 4
 _SEND_BUFFER = 4 << 20
 _SECOND = 1_000_000_000
 

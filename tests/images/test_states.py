@@ -99,6 +99,20 @@ def test_the_reason_for_a_new_state_names_what_differs_from_the_nearest(
     assert arguments == "arguments: was without, is debug"
 
 
+def test_a_state_that_is_used_is_not_to_go_soon(states: States, maker: Maker) -> None:
+    manifest = maker.obtain(states).file("manifest.json")
+    os.utime(manifest, (0, 0))
+    maker.obtain(states)
+    assert time.time() - manifest.stat().st_mtime < 600
+
+
+def test_a_state_says_of_what_versions_it_is(states: States, maker: Maker, tmp_path: Path) -> None:
+    parts = {"QEMU": f"10.0.13 {'a' * 64}", "kernel": f"6.12 {'b' * 64}", "accelerator": "tcg"}
+    maker.obtain(states, replace(KEY, parts=parts))
+    (entry,) = Cache(tmp_path).entries()
+    assert entry.manifest.origin == "saved state of g1, QEMU 10.0.13, kernel 6.12"
+
+
 def test_the_state_of_another_machine_is_no_near_one(states: States, maker: Maker) -> None:
     maker.obtain(states, replace(KEY, name="g2", parts={**KEY.parts, "QEMU": "x"}))
     maker.obtain(states)
