@@ -79,6 +79,11 @@ class States:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
+    def glance(self, key: StateKey) -> State | None:
+        """The state as far as sizes tell: for what can be done while ``find`` reads it."""
+        entry = self._cache.find(_key(key))
+        return _state(entry) if entry else None
+
     def find(self, key: StateKey, note: Note) -> State | None:
         """The state, read whole and found to be as it was made; None: there is none.
 

@@ -35,7 +35,6 @@ from harness.observe.record import now_ns
 from harness.plan.model import GuestPlan, Placement
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestAgent, GuestMachine
-from harness.reach.sandbox import Sandbox
 from harness.traffic.guestlink import GuestLink
 from harness.versions import QemuWords
 from harness.vm import Vm
@@ -234,15 +233,25 @@ class LabGuest:
             self._words[made] = instance.vm.ask_words()
         instance.vm.words = self.qemu_words[host] = self._words[made]
 
-    def load(self, host: LabHost, state: State, sandbox: Sandbox, logs: Path) -> Instance:
+    def load(
+        self,
+        host: LabHost,
+        state: State,
+        logs: Path,
+        *,
+        whole: Callable[[], bool] = lambda: True,
+    ) -> Instance:
         """Start a QEMU for the guest on ``host`` from a saved state, instead of booting it.
 
-        StateError, with the QEMU gone again and its logs in ``logs``, when it cannot be loaded.
+        ``whole`` is asked before the state is used. StateError, with the QEMU gone again and its
+        logs in ``logs``, when it cannot be loaded.
         """
         before = self.instances
         try:
             instance = self.start(host, incoming=True)
-            load_stream(instance.vm, host, sandbox, instance.run, state.file(STATE))
+            if not whole():
+                raise VmError("it is damaged")
+            load_stream(instance.vm, host, instance.run, state.file(STATE))
             # Told before it runs, so that it is the first thing that its measuring program does.
             self.link.attach(self._probe_of(instance), loaded=True)
             instance.vm.resume()
@@ -306,9 +315,10 @@ class LabGuest:
         try:
             if not instance.loaded:
                 self.link.attach(self._probe_of(instance))
-            self._ask_words(instance)  # the guest needs no answer meanwhile
             self.link.wait_monitoring(deadline.left)
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
+            # Last: while QEMU says it all, the guest's devices wait.
+            self._ask_words(instance)
         except (ReachError, LabError) as error:
             error.evidence = (*error.evidence, *self.console_tail())
             raise

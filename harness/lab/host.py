@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harness.errors import LabError
@@ -38,8 +39,16 @@ class PhysicalFunction:
 class LabHost:
     """A host that can be reached. Not thread-safe, except for ``prepare`` and ``withdraw``."""
 
-    def __init__(self, plan: HostPlan, machine: Machine, record: Record) -> None:
+    def __init__(
+        self,
+        plan: HostPlan,
+        machine: Machine,
+        record: Record,
+        hand_over: Callable[[Path], str] | None = None,
+    ) -> None:
         self.plan = plan
+        self.hand_over = hand_over
+        """Gives a file of this machine to a host VM: the shell command that reads it there."""
         self.machine = machine
         self.accelerator: Literal["kvm", "tcg", ""] = ""
         self.pfs: dict[str, PhysicalFunction] = {}

@@ -25,10 +25,12 @@ from harness.lab.claims import Claims, default_directory
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
 from harness.lab.hostlog import HostLog
+from harness.lab.hostvm import HostStarter, HostVm
+from harness.lab.identity import LabKey, make_lab_key
 from harness.lab.imagecopy import copy_images
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
-from harness.lab.sshhost import LabKey, boot_host, make_key, reach_host
+from harness.lab.sshhost import reach_host
 from harness.lab.statekey import emulation
 from harness.lab.walk import walk
 from harness.lab.warm import start_guest
@@ -87,6 +89,8 @@ class Lab:
         self.guests: dict[str, LabGuest] = {}
         self.namespaces: dict[str, NamespaceMachine] = {}
         self.host_vms: dict[str, Vm] = {}
+        self._booted: dict[str, HostVm] = {}
+        self._starter = HostStarter(images, facts, self.progress, warm=warm)
         self._state = LabState.NEW
         self._cancel = threading.Event()
         self._undo = ExitStack()
@@ -95,7 +99,7 @@ class Lab:
         self._abandoned = False
         self._watches: list[BridgeWatch | HostLog] = []
         self._local: NamespaceMachine | None = None
-        self._key = make_key()
+        self._key = make_lab_key()
         self._trials: dict[str, tuple[str, str]] = {}
         self._trial_locks: dict[str, threading.Lock] = {}
         self._trial_lock = threading.Lock()
@@ -264,9 +268,9 @@ class Lab:
         if plan.accelerator is Wanted.AUTO:
             accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
         self._note_accelerator(name, accelerator)
-        self.host_vms[name] = boot_host(
-            plan, accelerator, self.local, self.images, self._key, self.facts
-        )
+        booted = self._starter.start(plan, accelerator, self.local)
+        self._booted[name] = booted
+        self.host_vms[name] = booted.vm
 
     def _reach(self, name: str) -> None:
         plan = self.plan.hosts[name]
@@ -276,8 +280,10 @@ class Lab:
             self._plug(name, local)
             self.hosts[name] = LabHost(plan, local, self.facts.add)
             return
-        machine = reach_host(plan, self.sandbox, self._key, self.local, self.host_vms.get(name))
-        self.hosts[name] = LabHost(plan, machine, self.facts.add)
+        booted = self._booted.get(name)
+        machine = reach_host(plan, self.sandbox, self._key, booted)
+        hand_over = booted.drop.put if booted else None
+        self.hosts[name] = LabHost(plan, machine, self.facts.add, hand_over)
         # A host VM goes with its QEMU; a real machine has to be left as it was found.
         if plan.kind == "ssh":
             self._later(name, machine.close)
@@ -336,9 +342,18 @@ class Lab:
                 f"{toolchain.digest}/{tiny.parent.name}",
                 lambda: choose(machine, toolchain.argv(at), str(tiny)),
             )
-        path = f"{machine.scratch}/tiny"
-        machine.write_file(path, tiny.read_bytes(), mode=0o755)
-        return choose(machine, toolchain.argv(at), path)
+
+        def try_there() -> tuple[Trial, ...]:
+            path = f"{machine.scratch}/tiny"
+            machine.write_file(path, tiny.read_bytes(), mode=0o755)
+            return choose(machine, toolchain.argv(at), path)
+
+        booted = self._booted.get(place)
+        if booted is None or not booted.loaded:
+            return try_there()
+        # Every host that is loaded from one state is the same machine, up to here.
+        about = f"{booted.state}/{toolchain.digest}/{tiny.parent.name}"
+        return remembered(self.images.memory, about, try_there)
 
     def _note_accelerator(self, machine: str, accelerator: str) -> None:
         self.facts.add(

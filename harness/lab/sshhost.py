@@ -1,118 +1,38 @@
 """Hosts that are reached by ssh: VMs that the lab boots, and real machines.
 
-A booted VM *is* an ssh host: after ``boot_host`` nothing in the lab treats the two
-differently, except that a VM mounts its images from disks and a real machine gets copies
-(``imagecopy``).
+A booted VM *is* an ssh host: once it has been told which one (``identity``), nothing in the
+lab treats the two differently, except that a VM mounts its images from disks and a real
+machine gets copies (``imagecopy``).
 """
 
 from __future__ import annotations
 
-import base64
-import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
-
 from harness.errors import HarnessError, LabError, ReachError
-from harness.lab.images import LabImages
-from harness.observe import LAB, FactLog, HostEvent
-from harness.observe.record import now_ns
+from harness.lab.hostvm import UP_S, HostVm
+from harness.lab.identity import AGENT_PORT, Identity, LabKey
 from harness.plan.model import HostPlan
 from harness.reach.deadline import Deadline
-from harness.reach.local import NamespaceMachine
 from harness.reach.sandbox import Sandbox
 from harness.reach.ssh import SshMachine, SshTarget
-from harness.vm import Vm
-
-_BOOT_S = 60.0
-_REACH_S = 180.0
-"""A host VM answers after 7 s on an idle machine of two cores; this is for busy ones."""
 
 _ANSWER_S = 30.0
 """A real machine is up already; this is for one that is busy, or far away."""
 
-_AWAIT_READY = "until [ -e /run/lab/ready ]; do sleep 0.05; done"
 
-
-@dataclass(frozen=True, slots=True)
-class LabKey:
-    """The key pair with which a lab gets into the VMs that it boots. It is in no file system:
-    ``path`` leads to memory of this process."""
-
-    path: Path
-    public: str
-
-
-def make_key() -> LabKey:
-    """A fresh key for one lab."""
-    key = Ed25519PrivateKey.generate()
-    handle = os.memfd_create("lab-ssh-key", os.MFD_CLOEXEC)
-    os.write(handle, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    return LabKey(Path(f"/proc/self/fd/{handle}"), public.decode())
-
-
-def boot_host(
-    plan: HostPlan,
-    accelerator: str,
-    local: NamespaceMachine,
-    images: LabImages,
-    key: LabKey,
-    facts: FactLog,
-) -> Vm:
-    """Start the QEMU that is the host; its taps are there already."""
-    command = plan.boot[accelerator]
-    run = f"{local.scratch}/{plan.name}"
-    local.make_directory(run)
-    tokens = {"run": run, "sshkey": base64.b64encode(key.public.encode()).decode()}
-    tokens |= {ref.token: str(images.directory(ref)) for ref in plan.boot_images}
-    tokens |= {f"disk:{ref.token}": str(images.disk(ref)) for ref in plan.carried}
-
-    def exited(vm: Vm) -> None:
-        facts.add(
-            HostEvent(
-                t_ns=now_ns(),
-                host=LAB,
-                event="qemu-exited",
-                guest=plan.name,
-                data={"status": str(vm.exit_status)},
-            )
-        )
-
-    vm = Vm(
-        plan.name,
-        local,
-        (*images.toolchain(command.qemu).argv(), *command.resolved(tokens)),
-        qmp=f"{run}/qmp.sock",
-        log=f"{run}/qemu.log",
-        sink=facts.add,
-        on_exit=exited,
-    )
-    vm.start(Deadline(_BOOT_S))
-    return vm
-
-
-def reach_host(
-    plan: HostPlan, sandbox: Sandbox, key: LabKey, local: NamespaceMachine, vm: Vm | None
-) -> SshMachine:
-    """Connect to a host; of a VM, wait until its init has loaded drivers and mounted disks."""
-    if vm is None:
+def reach_host(plan: HostPlan, sandbox: Sandbox, key: LabKey, booted: HostVm | None) -> SshMachine:
+    """Connect to a host; a VM is told first which one it is."""
+    if booted is None:
         return _reach_real(plan)
-    deadline = Deadline(_REACH_S)
+    deadline = Deadline(UP_S)
     if plan.management_address is None:
         raise LabError(f"{plan.name}: has no address on the management network")
     address = plan.management_address
 
     def dial(seconds: float) -> socket.socket:
-        vm.must_run()
+        booted.vm.must_run()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         made = sandbox.socket(sandbox.root, family, socket.SOCK_STREAM)
         made.settimeout(seconds)
@@ -123,14 +43,23 @@ def reach_host(
             raise
         return made
 
+    identity = Identity(plan, key.public)
     try:
-        machine = SshMachine(plan.name, SshTarget(address, key.path, dial=dial), deadline)
-        machine.run(["sh", "-c", _AWAIT_READY], timeout=max(deadline.left, 1))
+        with booted.identity_channel() as channel:
+            if not booted.loaded:
+                channel.wait_up(deadline)
+            channel.identify(identity, deadline)
+        target = SshTarget(
+            address,
+            key.path,
+            host_key=identity.host_key.public,
+            dial=dial,
+            agent_port=AGENT_PORT,
+        )
+        return SshMachine(plan.name, target, deadline)
     except HarnessError as error:
-        console = local.read_text(vm.log.replace("qemu.log", "console.log"), tail=1 << 13)
-        error.evidence = (*error.evidence, *console.replace("\r", "").splitlines()[-15:])
+        error.evidence = (*error.evidence, *booted.console_tail())
         raise
-    return machine
 
 
 def _reach_real(plan: HostPlan) -> SshMachine:

@@ -1,8 +1,8 @@
 """The stream of a saved guest, between a QEMU on any kind of host and a file here.
 
-In a namespace QEMU's ``exec:`` reads and writes the file itself. A host VM is connected to by
-TCP on its management network, like another host that migrates to it: nothing is kept there,
-and an emulated processor need not decipher what it gets. With a real machine the file is copied
+In a namespace QEMU's ``exec:`` reads and writes the file itself. A host VM finds it on a disk;
+it saves by TCP on its management network, like to another host: nothing is kept there, and an
+emulated processor need not encipher what it sends. With a real machine the file is copied
 over ssh: its QEMU may listen where nobody is let in.
 
 Neighbours: ``seed`` saves, ``guest`` loads.
@@ -10,7 +10,6 @@ Neighbours: ``seed`` saves, ``guest`` loads.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import socket
 import threading
@@ -56,7 +55,7 @@ def save_stream(vm: Vm, host: LabHost, sandbox: Sandbox, run: str, file: Path) -
         )
 
 
-def load_stream(vm: Vm, host: LabHost, sandbox: Sandbox, run: str, file: Path) -> None:
+def load_stream(vm: Vm, host: LabHost, run: str, file: Path) -> None:
     """Let a QEMU that waits load ``file``; the guest is stopped in it.
 
     VmError says, in QEMU's words, why it cannot.
@@ -65,13 +64,8 @@ def load_stream(vm: Vm, host: LabHost, sandbox: Sandbox, run: str, file: Path) -
     # Nobody on the networks has known the guest: it need not be announced anywhere, which
     # would go on for a second and move bridges' entries under the first of the traffic.
     parameters = {"announce-rounds": 0}
-    if host.plan.kind == "vm":
-        vm.migrate_incoming(f"tcp:{_bracketed(_address(host))}:0", parameters=parameters)
-        with _socket(host, sandbox) as sock, file.open("rb") as content:
-            sock.connect((_address(host), vm.incoming_port()))
-            # A QEMU that hangs up tells below why it did.
-            with contextlib.suppress(OSError):
-                sock.sendfile(content)
+    if host.hand_over is not None:
+        vm.migrate_incoming(f"exec:{host.hand_over(file)}", parameters=parameters)
     else:
         path = str(file)
         if host.plan.kind == "ssh":

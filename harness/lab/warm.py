@@ -9,6 +9,7 @@ this for each guest.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from harness.errors import ImageError, StateError
 from harness.images import State
 from harness.lab.guest import LabGuest
 from harness.lab.host import LabHost
+from harness.lab.hostvm import COLD
 from harness.lab.images import LabImages
 from harness.lab.progress import Progress
 from harness.lab.seed import make_state
@@ -23,8 +25,6 @@ from harness.lab.statekey import guest_key
 from harness.observe import FactLog, GuestStart, Note
 from harness.observe.record import now_ns
 from harness.reach.sandbox import Sandbox
-
-COLD = "it was to boot"
 
 
 def start_guest(
@@ -43,8 +43,7 @@ def start_guest(
     why = COLD
     if warm:
         try:
-            state = _state(guest, host, images, sandbox, facts, progress, emulated_by)
-            guest.load(host, state, sandbox, logs)
+            state = _load(guest, host, images, sandbox, facts, progress, logs, emulated_by)
         except (StateError, ImageError) as error:
             why = error.message
             progress.say(f"{guest.name} boots: {error}")
@@ -60,13 +59,14 @@ def start_guest(
     facts.add(GuestStart(t_ns=now_ns(), guest=guest.name, host=host.name, how="booted", why=why))
 
 
-def _state(
+def _load(
     guest: LabGuest,
     host: LabHost,
     images: LabImages,
     sandbox: Sandbox,
     facts: FactLog,
     progress: Progress,
+    logs: Path,
     emulated_by: str,
 ) -> State:
     if not guest.plan.placements[host.name].seed:
@@ -77,6 +77,20 @@ def _state(
         facts.add(Note(t_ns=now_ns(), text=text))
 
     key = guest_key(guest.plan, host, images, guest.accelerator, emulated_by)
+    states = images.states
+    if there := states.glance(key):
+        # Read whole while its QEMU starts, and used only then.
+        with ThreadPoolExecutor(1, thread_name_prefix="state") as pool:
+            reading = pool.submit(states.find, key, note)
+            try:
+                guest.load(host, there, logs, whole=lambda: reading.result() is not None)
+            except StateError:
+                if reading.result() is not None:
+                    raise
+            else:
+                return there
     make = partial(make_state, guest.plan, host, images, sandbox, guest.accelerator)
     with progress.step(f"state of {guest.name}"):
-        return images.states.obtain(key, make, progress.say, note)
+        state = states.obtain(key, make, progress.say, note)
+    guest.load(host, state, logs)
+    return state

@@ -211,7 +211,8 @@ class Accelerator(_Fact):
 
 
 class GuestStart(_Fact):
-    """How a guest came to run: it booted, or was loaded from a saved state.
+    """How a guest came to run: it booted, or was loaded from a saved state. So did a host VM,
+    which is a guest of the lab.
 
     ``state`` is the digest that names the state, ``made`` when that was made (UTC, ISO 8601);
     ``why`` says why a guest booted.

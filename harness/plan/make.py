@@ -23,7 +23,7 @@ from harness.plan.model import (
     TapPlan,
     VfPlan,
 )
-from harness.plan.names import derived_mac, free_addresses, ifname
+from harness.plan.names import derived_mac, free_addresses, ifname, neutral_mac
 from harness.plan.needs import needs_of
 from harness.plan.qemu import guest_command, guest_images, host_command, host_images
 from harness.topology.model import (
@@ -131,7 +131,7 @@ class _Planner:
         ]
 
     def _host(self, name: str, host: Host) -> HostPlan:
-        links = []
+        links: list[LinkPlan] = []
         for nic_name, nic in host.nics.items():
             if nic.network is None:
                 continue
@@ -148,13 +148,14 @@ class _Planner:
                     mac=nic.mac or self._mac("host", name, nic_name),
                     addresses=tuple(addresses),
                     mtu=self.topology.networks[nic.network].mtu,
+                    boot_mac=neutral_mac(len(links) + 1) if host.kind is HostKind.VM else None,
                 )
             )
         boot = {}
         carried = () if host.kind is HostKind.NETNS else self._carried(name)
         if host.kind is HostKind.VM:
             boot = {
-                accelerator: host_command(name, host, links, carried, accelerator=accelerator)
+                accelerator: host_command(host, links, carried, accelerator=accelerator)
                 for accelerator in _choices(host.accelerator)
             }
         address = self.addresses.get(name, "").partition("/")[0] or None

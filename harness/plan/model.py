@@ -12,8 +12,12 @@ token                  what the lab puts there
 ``@disk:...@``         an image packed as one read-only disk, for a host VM to mount
 ``@run@``              a scratch directory on the machine, removed with the lab
 ``@vf:NIC@``           PCI address of the virtual function of that guest NIC
-``@sshkey@``           public key that a host VM admits, made anew for each lab
+``@name@``             name of the host VM
+``@port:NIC@``         tap on this machine of that NIC of the host VM
 =====================  ==================================================================
+
+The command of a host VM says nothing of which host it is: that comes by its identity channel
+(``harness.lab.identity``), so that one saved state serves every host with the same command.
 
 Neighbours: made by ``make``, argument vectors by ``qemu``, what it needs by ``needs``, walked by
 ``harness.lab``.
@@ -93,7 +97,8 @@ class LinkPlan:
     """A NIC of a namespace or host, and its other end on a network's bridge.
 
     ``port`` is the name of the end in the lab's namespace (a veth or a tap), ``ifname`` the
-    name inside the machine (None where the machine's kernel chooses: a booted VM).
+    name inside the machine (None where the machine's kernel chooses: a booted VM). ``boot_mac``
+    is the address that the NIC of a booted VM has until it is told ``mac``.
     """
 
     machine: str
@@ -104,6 +109,7 @@ class LinkPlan:
     mac: str
     addresses: tuple[str, ...]
     mtu: int
+    boot_mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,14 @@ def derived_mac(taken: Iterable[str], *parts: str) -> str:
     raise ValueError("no free MAC address")
 
 
+def neutral_mac(number: int) -> str:
+    """The MAC address that NIC ``number`` (from 1) of every host VM has until it is told its own.
+
+    Locally administered, and in nobody's range: no other NIC of a lab has it by chance.
+    """
+    return f"02:fa:11:0e:00:{number:02x}"
+
+
 def free_addresses(
     subnet: Subnet, taken: Iterable[Interface]
 ) -> Iterator[IPv4Address | IPv6Address]:

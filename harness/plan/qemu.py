@@ -17,6 +17,13 @@ CHANNELS = {
 }
 """Guest channels: socket name in ``@run@`` -> virtio-serial port name in the guest."""
 
+IDENTITY = "identity"
+"""Socket name in ``@run@`` of the channel by which a host VM is told who it is."""
+DROP = "drop"
+"""Serial number of the disk by which a host VM gets what it is not started with, and the name
+of its file in ``@run@`` (with ``.raw``)."""
+_IDENTITY_PORT = "org.failover-harness.identity.0"
+
 
 def guest_images(guest: Guest, host: str) -> tuple[ImageRef, ImageRef, ImageRef]:
     """QEMU, kernel and initramfs of a guest on ``host``."""
@@ -163,33 +170,36 @@ def _guest_nic(nic_id: str, nic: GuestNic, mac: str, tap: TapPlan | None) -> lis
 
 
 def host_command(
-    name: str,
     host: Host,
     links: Sequence[LinkPlan],
     carried: Sequence[ImageRef],
     *,
     accelerator: str,
 ) -> Command:
-    """The outer QEMU that is a ``kind: vm`` host."""
+    """The outer QEMU that is a ``kind: vm`` host; the same for hosts that differ in names and
+    addresses only."""
     # la57=off: with five-level paging emulated, KVM inside the host refuses nested paging.
     cpu = host.cpu or ("host" if accelerator == "kvm" else "max,la57=off")
-    args = ["-name", name]
+    args = ["-name", "@name@"]
     args += _machine(host.machine, accelerator, cpu, host.cpus, host.memory)
     args += _control()
     kernel, image = host_images(host)
     args += ["-kernel", f"@{kernel.token}@/vmlinux"]
     args += ["-initrd", f"@{image.token}@/initramfs"]
-    words = ["console=ttyS0", "quiet", "no_timer_check", f"lab.hostname={name}"]
-    words.append("lab.sshkey=@sshkey@")
+    words = ["console=ttyS0", "quiet", "no_timer_check"]
     if host.iommu == "intel":
         # The IOMMU has to come before the devices that it translates for.
         args += ["-device", "intel-iommu,intremap=on"]
         words.append("intel_iommu=on")
-    for link in links:
-        words += [f"lab.address={link.mac}/{address}" for address in link.addresses]
     args += ["-append", " ".join([*words, *host.kernel_args])]
+    args += [
+        "-device", "virtio-serial-pci,id=channels",
+        "-chardev", _socket_chardev(IDENTITY),
+        "-device", f"virtserialport,chardev={IDENTITY},name={_IDENTITY_PORT}",
+    ]  # fmt: skip
     disks = {"root": f"@{image.token}@/root.erofs"}
     disks |= {ref.serial: f"@disk:{ref.token}@" for ref in carried}
+    disks[DROP] = f"@run@/{DROP}.raw"
     for number, (serial, file) in enumerate(disks.items()):
         args += [
             "-drive", f"if=none,id=disk{number},file={file},format=raw,readonly=on",
@@ -198,8 +208,9 @@ def host_command(
     for number, link in enumerate(links, 1):
         model = host.nics[link.nic].model
         netdev = f"tap-{link.nic}"
-        args += ["-netdev", f"tap,id={netdev},ifname={link.port},script=no,downscript=no"]
-        device = f"{model.value},id={link.nic},netdev={netdev},mac={link.mac},romfile="
+        tap = f"tap,id={netdev},ifname=@port:{link.nic}@,script=no,downscript=no"
+        args += ["-netdev", tap]
+        device = f"{model.value},id={link.nic},netdev={netdev},mac={link.boot_mac},romfile="
         if model is HostNicModel.IGB:
             # A root port gives the physical function ACS and ARI, and so each virtual
             # function an IOMMU group of its own.

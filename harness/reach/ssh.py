@@ -9,6 +9,7 @@ on who runs it. Neighbours: ``machine`` gives the operations.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import logging
@@ -52,10 +53,11 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class SshTarget:
     """Where a machine is and how to get in.
 
-    ``known_hosts``: a file with its host key, which must then match; without one any key is
-    accepted (a VM that the lab has just booted has a key that nobody can know).
-    ``dial`` opens the TCP connection in another way, e.g. from within a namespace; it gets
-    the seconds it may take and raises OSError.
+    ``known_hosts``: a file with its host key, or ``host_key``: that key itself (type and
+    base64), which must then match; without either any key is accepted. ``dial`` opens the TCP
+    connection in another way, e.g. from within a namespace; it gets the seconds it may take
+    and raises OSError. ``agent_port``: a port of the machine's loopback where interpreters for
+    agents wait (a host VM has them); without it one is started for each.
     """
 
     host: str
@@ -63,7 +65,9 @@ class SshTarget:
     user: str = "root"
     port: int = 22
     known_hosts: Path | None = None
+    host_key: str = ""
     dial: Callable[[float], socket.socket] | None = None
+    agent_port: int | None = None
 
     @property
     def title(self) -> str:
@@ -153,17 +157,28 @@ class SshMachine(Machine):
 
     def _execute(self, name: str, argv: Sequence[str], deadline: Deadline) -> paramiko.Channel:
         """Start a command, as root where the agent is. Raises what paramiko does."""
-        transport = self._client.get_transport()
-        if transport is None:
-            raise ReachError(f"{name}: the ssh connection to {self.target.title} was lost")
-        channel = transport.open_session(timeout=max(deadline.left, 0.1))
+        channel = self._transport(name).open_session(timeout=max(deadline.left, 0.1))
         # exec: no shell stays between sshd and the command.
         channel.exec_command(f"exec {self._become}{shlex.join(argv)}")
         return channel
 
+    def _transport(self, name: str) -> paramiko.Transport:
+        transport = self._client.get_transport()
+        if transport is None:
+            raise ReachError(f"{name}: the ssh connection to {self.target.title} was lost")
+        return transport
+
     def _start_agent(self, name: str, deadline: Deadline) -> Wire:
         try:
-            channel = self._execute(name, ["python3", "-I", "-c", BOOTSTRAP], deadline)
+            if self.target.agent_port is None:
+                channel = self._execute(name, ["python3", "-I", "-c", BOOTSTRAP], deadline)
+            else:
+                channel = self._transport(name).open_channel(
+                    "direct-tcpip",
+                    ("127.0.0.1", self.target.agent_port),
+                    ("127.0.0.1", 0),
+                    timeout=max(deadline.left, 0.1),
+                )
             channel.sendall(source_line())
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise ReachError(f"{name}: cannot start the agent: {error}") from error
@@ -320,6 +335,12 @@ def _attempt(
     if target.known_hosts:
         client.load_host_keys(str(target.known_hosts))
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    elif target.host_key:
+        where = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
+        kind, data = target.host_key.split()[:2]
+        shown = paramiko.PKey.from_type_string(kind, base64.b64decode(data))
+        client.get_host_keys().add(where, kind, shown)
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
     else:
         client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
     seconds = max(deadline.left, 0.1)
@@ -333,8 +354,11 @@ def _attempt(
     except paramiko.BadHostKeyException as error:
         client.close()
         raise ReachError(
-            f"{name}: {target.title} shows another host key than {target.known_hosts}",
-            hint="if the machine was installed anew, replace its line there",
+            f"{name}: {target.title} shows another host key than "
+            f"{target.known_hosts or 'the one that it was given'}",
+            hint="if the machine was installed anew, replace its line there"
+            if target.known_hosts
+            else "another machine answers at that address",
             evidence=(str(error),),
         ) from error
     except paramiko.AuthenticationException as error:

@@ -137,11 +137,11 @@ class StandIn:
         return path
 
 
-def up_to(plan: Plan, last: str) -> Plan:
-    """The plan with only the step ``last`` and what it needs."""
+def up_to(plan: Plan, *last: str) -> Plan:
+    """The plan with only the steps ``last`` and what they need."""
     needs = {step.id: step.needs for step in plan.steps}
     wanted: set[str] = set()
-    waiting = [last]
+    waiting = list(last)
     while waiting:
         step = waiting.pop()
         wanted.add(step)
@@ -186,13 +186,13 @@ def _carry(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def lab_of(topology: Path, place: Path, *, last: str = "") -> Iterator[Lab]:
-    """A lab that is not up yet, down at the end; with ``last`` it goes up to that step only."""
+def lab_of(topology: Path, place: Path, *, last: str | tuple[str, ...] = "") -> Iterator[Lab]:
+    """A lab that is not up yet, down at the end; with ``last`` it goes up to those steps only."""
     plan = make_plan(load(topology))
     progress = Progress(sys.stderr)
     with contextlib.closing(FactLog(place / f"{topology.stem}.jsonl")) as facts:
         lab = Lab(
-            up_to(plan, last) if last else plan,
+            up_to(plan, *((last,) if isinstance(last, str) else last)) if last else plan,
             LabImages(Store(), progress.say),
             facts,
             logs=place / "logs",

@@ -159,6 +159,31 @@ def test_the_iommu_comes_before_the_devices_it_translates_for() -> None:
     assert devices.index("pcie-root-port") < devices.index("igb")
 
 
+def test_hosts_that_differ_in_names_and_addresses_only_have_one_command() -> None:
+    plan = make_plan(topology("vm"))
+    alpha, beta = plan.hosts["alpha"], plan.hosts["beta"]
+    assert alpha.boot == beta.boot
+    told = " ".join(alpha.boot["tcg"].args)
+    for host in (alpha, beta):
+        for link in host.links:
+            assert not any(word in told for word in (link.mac, link.port, *link.addresses))
+
+
+def test_another_amount_of_memory_is_another_command() -> None:
+    data = topology("vm").model_dump(mode="json", exclude_none=True)
+    data["hosts"]["beta"]["memory"] = "3G"
+    hosts = make_plan(Topology.model_validate(data)).hosts
+    assert hosts["alpha"].boot["tcg"] != hosts["beta"].boot["tcg"]
+
+
+def test_the_nics_of_a_host_vm_have_addresses_of_their_own_until_it_is_told_its_own() -> None:
+    links = make_plan(topology("vm")).hosts["alpha"].links
+    boot_macs = [link.boot_mac or "" for link in links]
+    assert len(set(boot_macs)) == len(links)
+    assert not set(boot_macs) & {link.mac for link in links}
+    assert all(int(mac[:2], 16) & 0b11 == 0b10 for mac in boot_macs)  # local, and of one NIC
+
+
 def test_management_addresses_are_given_out_in_the_files_order() -> None:
     plan = make_plan(topology())
     assert {n.name: n.address for n in plan.networks} == {"data": None, "mgmt": "10.78.0.1/24"}

@@ -174,6 +174,15 @@ def test_a_known_host_key_is_checked(sshd: Sshd, tmp_path: Path) -> None:
     SshMachine("real", checked, Deadline(20)).close()
 
 
+def test_a_host_key_that_is_given_is_checked(sshd: Sshd, tmp_path: Path) -> None:
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
+    with pytest.raises(ReachError, match="another host key than the one that it was given"):
+        SshMachine("real", replace(sshd.target, host_key=other.strip()), Deadline(5))
+
+    known = sshd.host_key.with_suffix(".pub").read_text()
+    SshMachine("real", replace(sshd.target, host_key=known.strip()), Deadline(20)).close()
+
+
 def test_a_machine_that_still_boots_is_waited_for(config: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -29,8 +29,8 @@ BOOTSTRAP = (
 a long-lived agent needs no file on the machine and works where nothing can be written."""
 
 
-def source_line() -> bytes:
-    """The agent's modules as the one line that BOOTSTRAP reads."""
+def source() -> list[list[str]]:
+    """The agent's modules, name and text, in the order of their imports."""
     package = resources.files(__name__)
     # The packages around the agent stand there empty, so that its imports read the same.
     modules = [["harness", ""], ["harness.reach", ""], [__name__, ""]]
@@ -38,4 +38,9 @@ def source_line() -> bytes:
         [f"{__name__}.{name}", (package / f"{name}.py").read_text(encoding="utf-8")]
         for name in MODULES
     ]
-    return json.dumps(modules).encode() + b"\n"
+    return modules
+
+
+def source_line() -> bytes:
+    """The agent's modules as the one line that BOOTSTRAP reads."""
+    return json.dumps(source()).encode() + b"\n"
