@@ -207,8 +207,9 @@ def waits_for(claims: Sequence[Taken], capacity: Needs) -> str:
     *others, own = claims
     cpus = sum(one.needs.cpus for one in claims) - capacity.cpus
     memory = sum(one.needs.memory for one in claims) - capacity.memory
-    lacking = [_cpus(cpus)] if cpus > 0 else []
-    lacking += [f"{_size(memory)} of memory"] if memory > 0 else []
+    # Who wants nothing waits for nothing: a lab on ssh hosts may be why another is up.
+    lacking = [_cpus(cpus)] if cpus > 0 and own.needs.cpus else []
+    lacking += [f"{_size(memory)} of memory"] if memory > 0 and own.needs.memory else []
     if not lacking:
         return ""
     who = [

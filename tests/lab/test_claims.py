@@ -141,6 +141,15 @@ def test_who_came_first_is_served_first(tmp_path: Path) -> None:
     last.must_be_up().goes_down()
 
 
+def test_a_lab_that_needs_nothing_here_waits_for_nobody(tmp_path: Path) -> None:
+    """Its hosts are reached by ssh, and may be machines of a lab that holds everything."""
+    nested = take(tmp_path, "nested", NESTED)
+    other = Lab(tmp_path, "other", NESTED).starts().must_wait()
+    take(tmp_path, "by ssh", Needs(0.0, 0)).release()
+    nested.release()
+    other.must_be_up().goes_down()
+
+
 def test_a_lab_that_waits_is_told_for_what_and_who_has_it() -> None:
     came = [Taken(3, "flat", 77, FLAT), Taken(5, "big", 88, Needs(0.5, 19 * GIB))]
     came.append(Taken(6, "nested", 99, NESTED))

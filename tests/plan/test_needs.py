@@ -25,6 +25,15 @@ def test_a_guest_that_can_be_nowhere_else_has_one_qemu() -> None:
     assert make_plan(only).needs == Needs(cpus=0.5, memory=256 * MIB + QEMU)
 
 
+def test_what_runs_on_ssh_hosts_needs_nothing_of_this_machine() -> None:
+    ssh = {"kind": "ssh", "ssh": {"address": "192.0.2.1", "key": "key"}, "bridges": {"br0": ["pf"]}}
+    metal = ssh | {"nics": {"pf": {"model": "igb", "ifname": "enp1s0"}}}
+    guests = topology().model_dump()["guests"]
+    guests["g1"]["host"] = "metal"
+    needs = make_plan(topology(hosts={"metal": metal}, guests=guests)).needs
+    assert needs == Needs(cpus=0.0, memory=0)
+
+
 @pytest.mark.parametrize("cpus", [1, 3])
 def test_every_cpu_of_a_guest_counts(cpus: int) -> None:
     guests = topology().model_dump()["guests"]
