@@ -15,13 +15,15 @@ from harness.case.netdevs import ABSENT, PairShape
 from harness.case.parameters import parse_settings
 from harness.case.phases import GLOSSARY, PHASES, PhaseName
 from harness.case.sniff import looks_like_case
-from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Step, Wait
+from harness.case.step import Action, Step
+from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Wait
 from harness.case.values import Bound, TimeBound
 
 __all__ = [
     "ABSENT",
     "GLOSSARY",
     "PHASES",
+    "Action",
     "Bound",
     "BoundCase",
     "Case",

@@ -15,7 +15,7 @@ from harness.case.check_streams import check_streams_against, check_streams_insi
 from harness.case.expect import TCP_METRICS, PathBound, StreamBound, TcpBound
 from harness.case.model import CaseFile
 from harness.case.phases import PHASES
-from harness.case.steps import Reference
+from harness.case.references import Reference
 from harness.document import Document, Path, suggestion
 from harness.errors import Problem
 from harness.observe import LAB

@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.case.steps import Step
+from harness.case.step import Step
 from harness.document import nearest
 
 MIGRATION_STATUSES = (

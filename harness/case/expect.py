@@ -20,7 +20,7 @@ from harness.case.events import EventName, parse_chain
 from harness.case.netdevs import Netdevs
 from harness.case.pathbound import PathShare, PathText
 from harness.case.phases import GLOSSARY, PHASES
-from harness.case.steps import Reference
+from harness.case.references import Reference
 from harness.case.values import Bound, BoundText, CountText, Part, TimeBound, TimeBoundText
 
 

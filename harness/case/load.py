@@ -19,7 +19,7 @@ from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
 from harness.case.model import CaseFile, Scalar, Stream
 from harness.case.parameters import Filled, fill
-from harness.case.steps import Step
+from harness.case.step import Step
 from harness.document import Document, Path, read, suggestion, survey
 from harness.errors import InputError, Problem, ProblemsError
 from harness.topology import Choices, choose

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from harness.case.expect import Expect
-from harness.case.steps import Step
+from harness.case.step import Step
 from harness.case.values import Dscp, Duration, PacketRate, Part, Share
 from harness.topology.model import BitRate, Name
 

@@ -27,7 +27,7 @@ from typing import Literal
 import pytest
 from testinfra.host import Host
 
-from harness.case import PrimaryIs, Stream
+from harness.case import Action, PrimaryIs, Stream
 from harness.errors import HarnessError, InputError, RecordError
 from harness.images import Store
 from harness.lab import Lab, LabImages, Progress
@@ -103,6 +103,10 @@ class LabUnderTest:
     def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
         """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""
         return self.verbs.exec(machine, command, rc=rc, within=within)
+
+    def do(self, action: Action) -> object:
+        """Any verb of a case, by its arguments: ``lab.do(Pause("2s"))``."""
+        return self.verbs.do(action)
 
     def host(self, machine: str) -> Host:
         """testinfra's ``host`` for a guest, a host or a namespace."""

@@ -5,81 +5,44 @@ not be carried out because the *lab* broke raises LabError. One that was carried
 not lead where it should (a migration that failed, a wait that ran out) raises StepFailed
 after recording it: the verdict tells what that means.
 
-Neighbours: ``run`` calls these for the steps of a case; ``lab`` makes what they need.
+A verb that comes with its own module has its function there and its entry in ``carriers``.
+
+Neighbours: ``steps`` numbers and records; ``run`` calls these for the steps of a case; ``lab``
+makes what they need.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, NoReturn
+from collections.abc import Iterable
+from typing import ClassVar, Literal, NoReturn
 
-from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
+from harness.case import Exec, Migrate, Pause, PrimaryIs, Wait
 from harness.errors import DeadlineExceeded, InputError, LabError, VmExited
-from harness.lab import Instance, Lab, LabGuest
-from harness.observe import TRAFFIC_STEP, VLAN_DRIVER, LinkState, Note, StepFact
+from harness.lab import Instance, LabGuest
+from harness.observe import VLAN_DRIVER, LinkState, Note
 from harness.observe.record import now_ns
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
 from harness.scenario.aftermath import Aftermath, Side, after_completion, after_failure
 from harness.scenario.outcome import StepFailed
+from harness.scenario.steps import Carriers, Steps
 from harness.vm import MigrationInfo, RunState
 
 _CANCEL_S = 60.0
 """QEMU itself waits up to 30 s for the guest's eject before a cancel is complete."""
 
 
-class Verbs:
-    """The verbs on one lab. Steps are numbered from 1 in the order in which they begin."""
+class Verbs(Steps):
+    """The verbs on one lab."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self._number = 0
-
-    @contextmanager
-    def _step(self, verb: str, **about: object) -> Iterator[dict[str, object]]:
-        """Records begin and end; what the block puts into the yielded dict goes to the end."""
-        self._number += 1
-        with self._recorded(f"{self._number} {verb}", about) as told:
-            yield told
-
-    @contextmanager
-    def traffic(self) -> Iterator[None]:
-        """Records how the traffic's start went: a step before the first, without a number."""
-        with self._recorded(TRAFFIC_STEP, {}):
-            yield
-
-    @contextmanager
-    def _recorded(self, name: str, about: dict[str, object]) -> Iterator[dict[str, object]]:
-        told: dict[str, object] = {}
-        self.lab.facts.add(StepFact(t_ns=now_ns(), step=name, phase="begin", data=about))
-        try:
-            with self.lab.progress.step(f"step {name} " + " ".join(map(str, about.values()))):
-                yield told
-        except BaseException as error:
-            told["reason"] = str(error)
-            self._end(name, "failed", told)
-            raise
-        self._end(name, "done", told)
-
-    def _end(self, name: str, outcome: Any, told: dict[str, object]) -> None:
-        self.lab.facts.add(
-            StepFact(t_ns=now_ns(), step=name, phase="end", outcome=outcome, data=told)
-        )
-
-    def carry_out(self, step: Step) -> None:
-        """A step as a case writes it."""
-        match step.action:
-            case Migrate() as migrate:
-                self.migrate(migrate.guest, migrate.to, within=migrate.within)
-            case Wait() as wait:
-                self.wait_primary(wait.condition, within=wait.within)
-            case Pause() as pause:
-                self.pause(pause.root)
-            case Exec() as command:
-                self.exec(command.machine, command.command, rc=command.rc, within=command.within)
+    carriers: ClassVar[Carriers] = {
+        Migrate: lambda verbs, it: verbs.migrate(it.guest, it.to, within=it.within),
+        Wait: lambda verbs, it: verbs.wait_primary(it.condition, within=it.within),
+        Pause: lambda verbs, it: verbs.pause(it.root),
+        Exec: lambda verbs, it: verbs.exec(it.machine, it.command, rc=it.rc, within=it.within),
+    }
 
     # -- migration -------------------------------------------------------------------------
 
@@ -93,7 +56,7 @@ class Verbs:
         """
         moving = self.guest(guest)
         deadline = Deadline(within)
-        with self._step("migrate", guest=guest, to=to) as told:
+        with self.step("migrate", guest=guest, to=to) as told:
             source = moving.current
             if source.host.name == to:
                 raise InputError(f"{guest}: is on {to} already")
@@ -127,7 +90,7 @@ class Verbs:
         the guest goes on where it is."""
         before = guest.instances
         try:
-            return guest.start(self._host(to), incoming=True)
+            return guest.start(self.host(to), incoming=True)
         except VmExited:
             for instance in guest.instances[len(before) :]:
                 guest.retire(instance, self.lab.logs)
@@ -192,7 +155,7 @@ class Verbs:
         guest = self.guest(wanted.guest)
         mac = next(p.mac for p in guest.plan.pairs if p.standby == wanted.primary)
         deadline = Deadline(within)
-        with self._step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
+        with self.step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
             # What is known of the guest may be older than the step before this one.
             guest.link.catch_up(timeout=deadline.left)
             try:
@@ -207,12 +170,12 @@ class Verbs:
 
     def pause(self, seconds: float) -> None:
         """Let time pass while the traffic goes on."""
-        with self._step("pause", seconds=seconds):
+        with self.step("pause", seconds=seconds):
             threading.Event().wait(seconds)
 
     def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
         """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""
-        with self._step("exec", machine=machine, command=command) as told:
+        with self.step("exec", machine=machine, command=command) as told:
             done = self.lab.machine(machine).run(["sh", "-c", command], timeout=within, check=False)
             told.update(rc=done.status, stdout=done.stdout[-2000:], stderr=done.stderr[-2000:])
             if done.status != rc:
@@ -228,21 +191,6 @@ class Verbs:
         """Ask every guest for its netdevs, for the record."""
         for guest in self.lab.guests.values():
             self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
-
-    def guest(self, name: str) -> LabGuest:
-        """A guest by its name; InputError lists those there are."""
-        try:
-            return self.lab.guests[name]
-        except KeyError:
-            there = ", ".join(self.lab.guests)
-            raise InputError(f"no guest {name!r}", hint=f"there are: {there}") from None
-
-    def _host(self, name: str) -> Any:
-        try:
-            return self.lab.hosts[name]
-        except KeyError:
-            there = ", ".join(self.lab.hosts)
-            raise InputError(f"no host {name!r}", hint=f"there are: {there}") from None
 
 
 def _side(guest: LabGuest, instance: Instance) -> Side:
