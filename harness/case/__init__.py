@@ -10,13 +10,14 @@ What it is not: nothing here acts or judges. Neighbours: imports ``document`` an
 from harness.case.events import EventName
 from harness.case.expect import Expect, PathBound, StreamBound, StreamBounds, TcpBound
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
+from harness.case.migrating import Kill, Migrate, MigrationIs, Qmp, QmpCommand, Steer
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.netdevs import ABSENT, PairShape
 from harness.case.parameters import parse_settings
 from harness.case.phases import GLOSSARY, PHASES, PhaseName
 from harness.case.sniff import looks_like_case
 from harness.case.step import Action, Step
-from harness.case.steps import Exec, Migrate, Pause, PrimaryIs, Wait
+from harness.case.steps import Exec, Pause, PrimaryIs, Wait
 from harness.case.values import Bound, TimeBound
 
 __all__ = [
@@ -31,13 +32,18 @@ __all__ = [
     "Exec",
     "Expect",
     "Flow",
+    "Kill",
     "Migrate",
+    "MigrationIs",
     "PairShape",
     "PathBound",
     "Pause",
     "PhaseName",
     "PrimaryIs",
+    "Qmp",
+    "QmpCommand",
     "Scalar",
+    "Steer",
     "Step",
     "Stream",
     "StreamBound",

@@ -16,8 +16,9 @@ from typing import Protocol
 
 from pydantic import model_validator
 
+from harness.case.migrating import Kill, Migrate, Qmp, Steer
 from harness.case.references import Reference
-from harness.case.steps import Exec, Migrate, Pause, Wait
+from harness.case.steps import Exec, Pause, Wait
 from harness.case.values import Part
 
 
@@ -34,6 +35,9 @@ class Step(Part):
     wait: Wait | None = None
     pause: Pause | None = None
     exec: Exec | None = None
+    migration: Steer | None = None
+    kill: Kill | None = None
+    qmp: Qmp | None = None
 
     @model_validator(mode="after")
     def _one_verb(self) -> Step:

@@ -174,10 +174,10 @@ class Evidence:
 
     @cached_property
     def migrations(self) -> tuple[Migration, ...]:
-        """The `migrate` steps that began, in their order."""
+        """The `migrate` steps that began, in their order; not those that QEMU was to refuse."""
         begun: list[tuple[str, StepFact]] = []
         for number, step in enumerate(self.bound.steps, 1):
-            if step.migrate is None:
+            if step.migrate is None or step.migrate.ends == "refused":
                 continue
             label = f"{number} {step.verb}"
             for fact in self.steps:
