@@ -10,7 +10,7 @@ What it is not: nothing here acts or judges. Neighbours: imports ``document`` an
 from harness.case.events import EventName
 from harness.case.expect import Expect, PathBound, StreamBound, StreamBounds, TcpBound
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
-from harness.case.migrating import Kill, Migrate, MigrationIs, Qmp, QmpCommand, Steer
+from harness.case.migrating import EventIs, Kill, Migrate, MigrationIs, Qmp, QmpCommand, Steer
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.netdevs import ABSENT, PairShape
 from harness.case.parameters import parse_settings
@@ -28,6 +28,7 @@ __all__ = [
     "Bound",
     "BoundCase",
     "Case",
+    "EventIs",
     "EventName",
     "Exec",
     "Expect",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.case.migrating import Migrate, MigrationIs
+from harness.case.migrating import EventIs, Migrate, MigrationIs
 from harness.case.model import CaseFile
 from harness.case.statuses import ENDS
 from harness.case.step import Step
@@ -58,7 +58,7 @@ def check_migrations(document: Document, case: CaseFile) -> Iterator[Problem]:
 
 def _concerned(step: Step) -> str:
     """The guest whose migration has to be going on when this step comes; empty: none has."""
-    if step.wait and isinstance(step.wait.condition, MigrationIs):
+    if step.wait and isinstance(step.wait.condition, MigrationIs | EventIs):
         return step.wait.condition.guest
     if step.migration:
         return step.migration.guest

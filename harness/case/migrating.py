@@ -171,6 +171,17 @@ class MigrationIs(Part):
         yield Reference(("guest",), "guest", self.guest)
 
 
+class EventIs(Part):
+    """A QMP event of a guest's QEMU, of the migration that is going on: since it has begun."""
+
+    guest: str
+    event: Text = Field(description="`RESUME`")
+    side: Side = "source"
+
+    def refers(self) -> Iterator[Reference]:
+        yield Reference(("guest",), "guest", self.guest)
+
+
 class Steer(Part):
     """Tell a migration that was begun with `wait: no` what to do next."""
 

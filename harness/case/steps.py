@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel
 from pydantic.config import ConfigDict
 
-from harness.case.migrating import MigrationIs
+from harness.case.migrating import EventIs, MigrationIs
 from harness.case.references import Reference
 from harness.case.values import Duration, Part
 
@@ -36,7 +36,7 @@ class PrimaryIs(Part):
 class Wait(Part):
     """Wait until a condition holds; the step fails when it does not within the time."""
 
-    condition: PrimaryIs | MigrationIs = Field(alias="for")
+    condition: PrimaryIs | MigrationIs | EventIs = Field(alias="for")
     within: Duration
 
     def refers(self) -> Iterator[Reference]:

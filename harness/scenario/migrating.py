@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from harness.case import Migrate, MigrationIs, Qmp, QmpCommand
+from harness.case import EventIs, Migrate, MigrationIs, Qmp, QmpCommand
 from harness.errors import DeadlineExceeded, InputError, LabError, VmExited
 from harness.lab import Instance, Lab, LabGuest
 from harness.observe import Note, QmpEvent
@@ -296,6 +296,21 @@ class Migrating(Steps):
                 self._conclude(
                     ongoing, info, wanted.migration, wanted.error, Deadline(_AT_ONCE_S), told
                 )
+
+    def wait_event(self, wanted: EventIs, *, within: float) -> None:
+        """Wait until one side of a migration has said something since it began."""
+        with self.step("wait", guest=wanted.guest, side=wanted.side, event=wanted.event):
+            ongoing = self._ongoing(wanted.guest)
+            on_source = wanted.side == "source"
+            try:
+                (ongoing.source if on_source else ongoing.destination).vm.wait_event(
+                    lambda event: event.name == wanted.event,
+                    Deadline(within),
+                    since=ongoing.since if on_source else 0,
+                    what=f"{wanted.event} of the {wanted.side}",
+                )
+            except DeadlineExceeded as error:
+                raise StepFailed(error.message) from error
 
     def steer(self, guest: str, do: str) -> None:
         """Tell a migration what to do next; StepFailed when QEMU refuses."""

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from harness.case import (
+    EventIs,
     Exec,
     Kill,
     Migrate,
@@ -57,6 +58,8 @@ class Verbs(Migrating):
         """Wait until a condition of a case holds; StepFailed when it does not within its time."""
         if isinstance(wanted.condition, MigrationIs):
             self.wait_migration(wanted.condition, within=wanted.within)
+        elif isinstance(wanted.condition, EventIs):
+            self.wait_event(wanted.condition, within=wanted.within)
         else:
             self.wait_primary(wanted.condition, within=wanted.within)
 

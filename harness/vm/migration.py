@@ -43,8 +43,8 @@ class MigrationInfo:
     total_time_ms: int | None = None
     setup_time_ms: int | None = None
     ram_transferred: int | None = None
-    passes: int | None = None
     error: str = ""
+    passes: int | None = None
 
     @property
     def ended(self) -> bool:
