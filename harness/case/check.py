@@ -51,7 +51,7 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
     yield from check_streams_inside(document, case)
     yield from _steps_in_order(document, case)
     yield from check_migrations(document, case)
-    if not any(step.migrate for step in case.steps):
+    if not any(one.step.migrate for one in case.placed):
         yield from _without_migration(document, case)
 
 
@@ -87,8 +87,9 @@ def _metrics_fit(document: Document, case: CaseFile) -> Iterator[Problem]:
 
 def _steps_in_order(document: Document, case: CaseFile) -> Iterator[Problem]:
     """A step named in an order is there, and comes in a migration."""
-    first = next((n for n, step in enumerate(case.steps, 1) if step.migrate), len(case.steps) + 1)
-    verbs = [step.verb for step in case.steps[first - 1 :]]
+    placed = case.placed
+    first = next((one.place for one in placed if one.step.migrate), len(case.steps) + 1)
+    verbs = [one.step.verb for one in placed if one.place >= first]
     for number, chain in enumerate(case.expect.order):
         for event in chain:
             wanted = event.step_number
@@ -169,6 +170,9 @@ def _follow(
 ) -> Iterator[Problem]:
     path, name = base + reference.path, reference.name
     key = base == ("expect",)  # guests and standbys are keys there
+    if reference.kind in ("nic", "host-nic"):
+        yield from _nic(document, path, reference, topology)
+        return
     if reference.kind == "standby":
         guest = topology.guests.get(reference.guest)
         if guest is None:
@@ -211,6 +215,21 @@ def _follow(
         )
 
 
+def _nic(
+    document: Document, path: Path, reference: Reference, topology: Topology
+) -> Iterator[Problem]:
+    """A NIC of a guest, or of a host, by its id."""
+    what = "host" if reference.kind == "host-nic" else "guest"
+    machines = topology.hosts if what == "host" else topology.guests
+    machine = machines.get(reference.guest)
+    if machine is not None and reference.name not in machine.nics:
+        yield document.problem(
+            path,
+            f"'{reference.name}' is not a NIC of {what} '{reference.guest}'",
+            suggestion(reference.name, machine.nics, none="it has none"),
+        )
+
+
 def _known(kind: str, topology: Topology) -> list[str]:
     if kind == "guest":
         return list(topology.guests)
@@ -230,7 +249,7 @@ def _standbys_in_order(
     document: Document, case: CaseFile, topology: Topology, name: str
 ) -> Iterator[Problem]:
     """A standby named in an order belongs to a guest that migrates."""
-    guests = {step.migrate.guest for step in case.steps if step.migrate}
+    guests = {one.step.migrate.guest for one in case.placed if one.step.migrate}
     standbys = _standbys(guests, topology)
     for number, chain in enumerate(case.expect.order):
         for event in chain:

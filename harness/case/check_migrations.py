@@ -5,50 +5,46 @@ Neighbours: ``check`` calls these; ``migrating`` has the verbs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from harness.case.migrating import EventIs, Migrate, MigrationIs
+from harness.case.migrating import Migrate
 from harness.case.model import CaseFile
 from harness.case.statuses import ENDS
-from harness.case.step import Step
+from harness.case.step import Placed, Step
 from harness.document import Document
 from harness.errors import Problem
 from harness.topology.model import Topology
 
 
-def begun(case: CaseFile) -> list[Migrate]:
+def begun(placed: Sequence[Placed]) -> list[Migrate]:
     """The migrations that are to begin, in their order."""
-    return [step.migrate for step in case.steps if step.migrate and step.migrate.ends != "refused"]
+    every = [one.step.migrate for one in placed]
+    return [migrate for migrate in every if migrate and migrate.ends != "refused"]
 
 
 def check_migrations(document: Document, case: CaseFile) -> Iterator[Problem]:
     """Steps that steer or await a migration which is not going on; lists of another length."""
-    ongoing: dict[str, int] = {}
-    for number, step in enumerate(case.steps):
-        action = step.action
-        if isinstance(action, Migrate):
-            if action.guest in ongoing:
-                yield document.problem(
-                    ("steps", number, "migrate", "guest"),
-                    f"'{action.guest}' is migrating already when this step comes",
-                    "wait for its end first: wait: {for: {guest: ..., migration: completed}}",
-                )
-            elif not action.wait and action.ends != "refused":
-                ongoing[action.guest] = number
-            continue
-        condition = step.wait.condition if step.wait else None
-        guest = _concerned(step)
-        if guest and guest not in ongoing:
+    ongoing: dict[str, Placed] = {}
+    for one in case.placed:
+        migrate, over = one.step.migrate, _over(one.step)
+        if migrate and migrate.guest in ongoing:
             yield document.problem(
-                ("steps", number, step.verb),
+                (*one.path, "migrate", "guest"),
+                f"'{migrate.guest}' is migrating already when this step comes",
+                "wait for its end first: wait: {for: {guest: ..., migration: completed}}",
+            )
+        elif migrate and not migrate.wait and migrate.ends != "refused":
+            ongoing[migrate.guest] = one
+        if (guest := _concerned(one.step)) and guest not in ongoing:
+            yield document.problem(
+                (*one.path, one.step.verb),
                 f"no migration of '{guest}' is going on when this step comes",
                 "begin one that its step does not wait for: migrate: {..., wait: no}",
             )
-        if isinstance(condition, MigrationIs) and condition.migration in ENDS:
-            ongoing.pop(condition.guest, None)
-    for guest, number in ongoing.items():
+        ongoing.pop(over, None)
+    for guest, one in ongoing.items():
         yield document.problem(
-            ("steps", number, "migrate", "wait"),
+            (*one.path, "migrate", "wait"),
             f"no later step waits for the end of this migration of '{guest}'",
             "add wait: {for: {guest: ..., migration: completed}, within: 60s}, or leave out "
             "`wait: no`",
@@ -56,9 +52,15 @@ def check_migrations(document: Document, case: CaseFile) -> Iterator[Problem]:
     yield from _lists(document, case)
 
 
+def _over(step: Step) -> str:
+    """The guest whose migration is over with this step, one that waits for that."""
+    condition = step.wait.condition if step.wait else None
+    return condition.guest if condition and condition.migration in ENDS else ""
+
+
 def _concerned(step: Step) -> str:
     """The guest whose migration has to be going on when this step comes; empty: none has."""
-    if step.wait and isinstance(step.wait.condition, MigrationIs | EventIs):
+    if step.wait and (step.wait.condition.migration or step.wait.condition.side):
         return step.wait.condition.guest
     if step.migration:
         return step.migration.guest
@@ -70,7 +72,7 @@ def _concerned(step: Step) -> str:
 
 
 def _lists(document: Document, case: CaseFile) -> Iterator[Problem]:
-    wanted, count = case.expect.migration, len(begun(case))
+    wanted, count = case.expect.migration, len(begun(case.placed))
     if isinstance(wanted, tuple) and len(wanted) != count:
         yield document.problem(
             ("expect", "migration"), f"{len(wanted)} ends for {count} migrations of the case"
@@ -86,21 +88,21 @@ def check_destinations(document: Document, case: CaseFile, topology: Topology) -
     """A guest cannot migrate to where it is when the step comes."""
     where = {name: guest.host for name, guest in topology.guests.items()}
     ongoing: dict[str, str] = {}
-    for number, step in enumerate(case.steps):
-        condition = step.wait.condition if step.wait else None
-        if isinstance(condition, MigrationIs) and condition.migration == "completed":
-            where |= {condition.guest: ongoing.get(condition.guest, "")}
-        if step.migrate is None or step.migrate.guest not in where:
+    for one in case.placed:
+        condition, migrate = one.step.wait and one.step.wait.condition, one.step.migrate
+        if condition and condition.migration == "completed" and condition.guest in ongoing:
+            where[condition.guest] = ongoing[condition.guest]
+        if migrate is None or migrate.guest not in where:
             continue
-        guest, to = step.migrate.guest, step.migrate.to
+        guest, to = migrate.guest, migrate.to
         if where[guest] == to:
             others = [host for host in topology.hosts if host != to]
             yield document.problem(
-                ("steps", number, "migrate", "to"),
+                (*one.path, "migrate", "to"),
                 f"guest '{guest}' is on '{to}' already when this step comes",
                 f"other hosts: {', '.join(others)}" if others else "there is no other host",
             )
-        if not step.migrate.wait:
+        if not migrate.wait:
             ongoing[guest] = to
-        elif step.migrate.ends == "completed":
+        elif migrate.ends == "completed":
             where[guest] = to

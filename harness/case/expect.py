@@ -263,6 +263,11 @@ class Expect(Part):
         description="the statuses of the migrations, all of them and in their order; an item for "
         "each `migrate` step that is not to be refused",
     )
+    steps: Literal["work"] | None = Field(
+        None,
+        description="every step comes to its wanted end; for a case whose steps say it all "
+        "(a step that does not is a finding in any case)",
+    )
     netdevs: Netdevs = Netdevs()
     order: tuple[Chain, ...] = Field(
         (),
@@ -273,8 +278,21 @@ class Expect(Part):
         default_factory=dict, description="bounds per stream; `*` holds for every stream"
     )
 
+    leaks: dict[str, Literal["none"]] = Field(
+        default_factory=dict,
+        description="guest: at the end its QEMU has the devices, netdevs and number of objects "
+        "that it had at the start, and the guest has the netdevs",
+    )
+    kernel: dict[str, Literal["quiet"]] = Field(
+        default_factory=dict,
+        description="guest: its kernel complains of nothing (WARNING, BUG, a hung task, ...)",
+    )
+
     def refers(self) -> Iterator[Reference]:
         """Every guest, standby and host that is named, with the path inside ``expect``."""
+        for key, guests in (("leaks", self.leaks), ("kernel", self.kernel)):
+            for guest in guests:
+                yield Reference((key, guest), "guest", guest)
         for moment, shapes in self.netdevs.moments():
             for guest, pairs in shapes.items():
                 yield Reference(("netdevs", moment, guest), "guest", guest)

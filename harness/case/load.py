@@ -19,7 +19,7 @@ from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
 from harness.case.model import CaseFile, Scalar, Stream
 from harness.case.parameters import Filled, fill
-from harness.case.step import Step
+from harness.case.step import Placed, Step, unrolled
 from harness.document import Document, Path, read, suggestion, survey
 from harness.errors import InputError, Problem, ProblemsError
 from harness.topology import Choices, choose
@@ -69,6 +69,11 @@ class BoundCase:
     def tcp(self) -> dict[str, Stream]:
         """The TCP streams."""
         return {name: one for name, one in self.traffic.items() if one.tcp is not None}
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The steps as they are carried out, repeats taken apart."""
+        return tuple(unrolled(self.steps))
 
     def place(self, path: Path) -> str:
         """``file:line`` of a part of the case (or of the part around it)."""

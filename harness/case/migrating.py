@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from harness.case.references import Reference
-from harness.case.statuses import End, Status
+from harness.case.statuses import Status
 from harness.case.values import Duration, Part
 from harness.topology.model import BitRate, Switch
 
@@ -148,40 +148,6 @@ class Migrate(Part):
         yield Reference(("to",), "host", self.to)
 
 
-class MigrationIs(Part):
-    """What a migration that was begun with `wait: no` is doing, as its source says.
-
-    With `completed`, `failed` or `cancelled` the migration is over: the guest goes on where
-    it is then, and it is an error if it runs on neither side or on both.
-    """
-
-    guest: str
-    migration: Status
-    error: Text | None = Field(
-        None, description="with `failed`: part of what QEMU says of it, on either side"
-    )
-
-    @model_validator(mode="after")
-    def _error_of_a_failure(self) -> MigrationIs:
-        if self.error and self.migration != "failed":
-            raise ValueError("`error` goes with `migration: failed`")
-        return self
-
-    def refers(self) -> Iterator[Reference]:
-        yield Reference(("guest",), "guest", self.guest)
-
-
-class EventIs(Part):
-    """A QMP event of a guest's QEMU, of the migration that is going on: since it has begun."""
-
-    guest: str
-    event: Text = Field(description="`RESUME`")
-    side: Side = "source"
-
-    def refers(self) -> Iterator[Reference]:
-        yield Reference(("guest",), "guest", self.guest)
-
-
 class Steer(Part):
     """Tell a migration that was begun with `wait: no` what to do next."""
 
@@ -213,17 +179,3 @@ class Qmp(QmpCommand):
 
     def refers(self) -> Iterator[Reference]:
         yield Reference(("guest",), "guest", self.guest)
-
-
-__all__ = [
-    "CancelAt",
-    "End",
-    "Kill",
-    "KillAt",
-    "Migrate",
-    "MigrationIs",
-    "Qmp",
-    "QmpCommand",
-    "Side",
-    "Steer",
-]

@@ -15,10 +15,11 @@ class Reference:
 
     ``path`` leads from the referring part to the value. ``kind`` says among what: ``guest``,
     ``host``, ``machine`` (a guest, host or namespace), ``endpoint`` (a guest or namespace
-    that has an address) or ``standby`` (a NIC of ``guest`` with ``failover: on``).
+    that has an address), ``standby`` (a NIC of ``guest`` with ``failover: on``), ``nic`` (any
+    NIC of ``guest``) or ``host-nic`` (a NIC of the host whose name is in ``guest``).
     """
 
     path: tuple[str | int, ...]
-    kind: Literal["guest", "host", "machine", "endpoint", "standby"]
+    kind: Literal["guest", "host", "machine", "endpoint", "standby", "nic", "host-nic"]
     name: str
     guest: str = ""

@@ -9,34 +9,20 @@ Neighbours: ``step`` makes a step of them; ``check`` follows the references.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, RootModel
 from pydantic.config import ConfigDict
 
-from harness.case.migrating import EventIs, MigrationIs
+from harness.case.conditions import Condition
 from harness.case.references import Reference
 from harness.case.values import Duration, Part
-
-
-class PrimaryIs(Part):
-    """A state of the primary of one failover pair, as the guest's kernel shows it."""
-
-    guest: str
-    primary: str = Field(description="id of the pair's standby: `net1`")
-    state: Literal["up", "present", "absent"] = Field(
-        description="`up`: enslaved and operationally up; `present`: there; `absent`: gone"
-    )
-
-    def refers(self) -> Iterator[Reference]:
-        yield Reference(("guest",), "guest", self.guest)
-        yield Reference(("primary",), "standby", self.primary, self.guest)
 
 
 class Wait(Part):
     """Wait until a condition holds; the step fails when it does not within the time."""
 
-    condition: PrimaryIs | MigrationIs | EventIs = Field(alias="for")
+    condition: Condition = Field(alias="for")
     within: Duration
 
     def refers(self) -> Iterator[Reference]:
@@ -56,11 +42,12 @@ class Pause(RootModel[Duration]):
 
 
 class Exec(Part):
-    """Run a shell command on a machine; the step fails unless it ends with ``rc``."""
+    """Run a shell command on a machine; the step fails unless it ends with ``rc``, and says so."""
 
     machine: str = Field(description="a guest, a host or a namespace")
     command: Annotated[str, Field(min_length=1)]
     rc: int = Field(0, ge=0, le=255, description="the exit status wanted; 0 when absent")
+    says: str | None = Field(None, min_length=1, description="a text that its output holds")
     within: Duration = Field(10.0, description="deadline; 10s when absent")
 
     def refers(self) -> Iterator[Reference]:

@@ -121,6 +121,9 @@ class Lab:
         walk(self.plan.steps, self._step, cancel=self._cancel, abandon=self._abandon)
         if self._cancel.is_set():
             raise Interrupted(f"lab {self.name}: interrupted while it was going up")
+        for name, plan in self.plan.guests.items():
+            if not plan.started:
+                self._guest(name)
         for name in self.host_vms:
             log = HostLog(name, self.hosts[name].machine, self.facts.add)
             log.begin()
@@ -329,6 +332,10 @@ class Lab:
         )
 
     def _start(self, name: str) -> None:
+        guest = self._guest(name)
+        guest.start(self.hosts[guest.plan.home])
+
+    def _guest(self, name: str) -> LabGuest:
         plan = self.plan.guests[name]
         guest = LabGuest(
             plan,
@@ -340,7 +347,7 @@ class Lab:
         )
         self.guests[name] = guest
         self._later(name, guest.close)
-        guest.start(self.hosts[plan.home])
+        return guest
 
     def _accelerator_for(self, guest: GuestPlan) -> Literal["kvm", "tcg"]:
         """One accelerator for all the hosts that the guest can be on: source and destination

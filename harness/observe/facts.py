@@ -247,6 +247,26 @@ class ProbeLoad(_Fact):
     received_octets: int
 
 
+class Inventory(_Fact):
+    """What a guest's QEMU has: ids of devices (QOM's `/machine/peripheral`), names of the netdevs
+    (`info network`), and the number of all QOM objects (`info qom-tree`)."""
+
+    kind: Literal["inventory"] = "inventory"
+    guest: str
+    moment: str
+    devices: tuple[str, ...]
+    netdevs: tuple[str, ...]
+    objects: int
+
+
+class GuestBoot(_Fact):
+    """The guest was reset: what its kernel tells from here on has another clock, and its netdevs
+    are others. The next snapshot, ``boot``, has them."""
+
+    kind: Literal["guest-boot"] = "guest-boot"
+    guest: str
+
+
 class Note(_Fact):
     """Something a person reading the run should know; never judged."""
 
@@ -267,6 +287,8 @@ Fact = Annotated[
     | Accelerator
     | KernelMessage
     | ProbeLoad
+    | Inventory
+    | GuestBoot
     | Note,
     Field(discriminator="kind"),
 ]

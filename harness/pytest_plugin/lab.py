@@ -27,7 +27,7 @@ from typing import Literal
 import pytest
 from testinfra.host import Host
 
-from harness.case import Action, PrimaryIs, Stream
+from harness.case import Action, State, Stream
 from harness.errors import HarnessError, InputError, RecordError
 from harness.images import Store
 from harness.lab import Lab, LabImages, Progress
@@ -94,14 +94,13 @@ class LabUnderTest:
         self,
         guest: str,
         standby: str,
-        state: Literal["up", "present", "absent"] = "up",
+        state: State = "up",
         *,
         within: float = 60.0,
     ) -> None:
         """Wait for a state of the pair's primary; StepFailed says what it was instead."""
         self._pair(guest, standby)
-        wanted = PrimaryIs(guest=guest, primary=standby, state=state)
-        self.verbs.wait_primary(wanted, within=within)
+        self.verbs.wait_primary(guest, standby, state, within=within)
 
     def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
         """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""

@@ -14,8 +14,10 @@ from typing import Any
 from harness.observe import (
     Accelerator,
     Fact,
+    GuestBoot,
     GuestClock,
     HostEvent,
+    Inventory,
     KernelMessage,
     LinkEvent,
     LinkState,
@@ -52,7 +54,7 @@ class Teller:
             return f"{fact.role or 'QEMU'} {fact.guest}@{fact.host}"
         if isinstance(fact, KernelMessage):
             return f"kernel {fact.guest or fact.host}"
-        if isinstance(fact, LinkEvent | Snapshot | GuestClock | ProbeLoad):
+        if isinstance(fact, LinkEvent | Snapshot | GuestClock | GuestBoot | ProbeLoad):
             return f"guest {fact.guest}"
         if isinstance(fact, HostEvent):
             return f"host {fact.host}"
@@ -147,6 +149,13 @@ def _record(fact: Fact) -> str:
         return f"accelerator {fact.accelerator} ({fact.evidence})"
     if isinstance(fact, Note):
         return fact.text
+    if isinstance(fact, Inventory):
+        return (
+            f"inventory {fact.moment} of {fact.guest}'s QEMU: devices {' '.join(fact.devices)}; "
+            f"netdevs {' '.join(fact.netdevs)}; {fact.objects} objects"
+        )
+    if isinstance(fact, GuestBoot):
+        return "was reset"
     if isinstance(fact, GuestClock):
         return f"clock {fact.guest_ns}"
     return fact.kind

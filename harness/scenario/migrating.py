@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from harness.case import EventIs, Migrate, MigrationIs, Qmp, QmpCommand
+from harness.case import Condition, Migrate, Qmp, QmpCommand
 from harness.errors import DeadlineExceeded, InputError, LabError, VmExited
 from harness.lab import Instance, Lab, LabGuest
 from harness.observe import Note, QmpEvent
@@ -277,40 +277,23 @@ class Migrating(Steps):
 
     # -- meanwhile -------------------------------------------------------------------------
 
-    def wait_migration(self, wanted: MigrationIs, *, within: float) -> None:
+    def wait_migration(
+        self, wanted: Condition, deadline: Deadline, told: dict[str, object]
+    ) -> None:
         """Wait until a migration that was begun reports a status; one that it ends with
-        concludes it. StepFailed when it ends otherwise, or is not there in time."""
-        deadline = Deadline(within)
-        with self.step("wait", guest=wanted.guest, migration=wanted.migration) as told:
-            ongoing = self._ongoing(wanted.guest)
-            status = ""
-            try:
-                while status not in (wanted.migration, *ENDED):
-                    status = ongoing.next_status(
-                        deadline, what=f"migration {wanted.migration} of {wanted.guest}"
-                    )
-            except DeadlineExceeded as error:
-                raise StepFailed(error.message) from error
-            if status in ENDED:
-                info = ongoing.source.vm.query_migrate()
-                self._conclude(
-                    ongoing, info, wanted.migration, wanted.error, Deadline(_AT_ONCE_S), told
-                )
+        concludes it. StepFailed when it ends otherwise."""
+        ongoing, status = self._ongoing(wanted.guest), ""
+        while status not in (wanted.migration, *ENDED):
+            status = ongoing.next_status(deadline, what=f"{wanted} of {wanted.guest}")
+        if status in ENDED:
+            info, wait = ongoing.source.vm.query_migrate(), Deadline(_AT_ONCE_S)
+            self._conclude(ongoing, info, wanted.migration or "", wanted.error, wait, told)
 
-    def wait_event(self, wanted: EventIs, *, within: float) -> None:
-        """Wait until one side of a migration has said something since it began."""
-        with self.step("wait", guest=wanted.guest, side=wanted.side, event=wanted.event):
-            ongoing = self._ongoing(wanted.guest)
-            on_source = wanted.side == "source"
-            try:
-                (ongoing.source if on_source else ongoing.destination).vm.wait_event(
-                    lambda event: event.name == wanted.event,
-                    Deadline(within),
-                    since=ongoing.since if on_source else 0,
-                    what=f"{wanted.event} of the {wanted.side}",
-                )
-            except DeadlineExceeded as error:
-                raise StepFailed(error.message) from error
+    def wait_event(self, wanted: Condition, deadline: Deadline) -> None:
+        """Wait until the destination's QEMU has sent an event since it was started."""
+        self._ongoing(wanted.guest).destination.vm.wait_event(
+            lambda event: event.name == wanted.event, deadline, what=str(wanted)
+        )
 
     def steer(self, guest: str, do: str) -> None:
         """Tell a migration what to do next; StepFailed when QEMU refuses."""

@@ -146,6 +146,8 @@ def ask_probes(lab: Lab, moment: Literal["traffic-flows", "traffic-ends", "recor
     """Record what labprobe costs each guest. One that does not answer is noted, not an error:
     a case may be about a guest that is stopped."""
     for guest in lab.guests.values():
+        if not guest.running:
+            continue
         try:
             guest.link.load(moment, timeout=_PROBE_S)
         except LabError as error:
@@ -160,7 +162,9 @@ def settle(lab: Lab) -> None:
     """
     for guest in lab.guests.values():
         for pair in guest.plan.pairs:
-            if pair.primary is None:
+            if not guest.running or pair.primary is None:
+                continue
+            if not {pair.standby, pair.primary} <= set(guest.plugged):
                 continue
             with lab.progress.step(f"pair {pair.standby} of {guest.name}"):
                 _settle_pair(lab, guest, pair)

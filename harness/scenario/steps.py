@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from harness.case import Action, Step
@@ -17,9 +18,28 @@ from harness.lab import Lab, LabGuest
 from harness.lab.host import LabHost
 from harness.observe import TRAFFIC_STEP, StepFact
 from harness.observe.record import now_ns
+from harness.vm import Vm
+
+LOG_TAIL = 1 << 20
+"""So much of a QEMU's output is looked at."""
 
 Carriers = Mapping[type, Callable[[Any, Any], object]]
 """Class of a verb's arguments -> what carries it out, given the steps and the arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How many events of a QEMU had come, and how long its output was."""
+
+    vm: Vm
+    events: int = 0
+    log: int = 0
+
+
+def _mark(guest: LabGuest) -> Mark:
+    current = guest.current
+    text = current.host.machine.read_text(current.vm.log, tail=LOG_TAIL)
+    return Mark(current.vm, len(current.vm.events), len(text))
 
 
 class Steps:
@@ -30,6 +50,8 @@ class Steps:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self._number = 0
+        self._before = ""
+        self._marks: dict[str, Mark] = {}
 
     def carry_out(self, step: Step) -> None:
         """A step as a case writes it."""
@@ -43,8 +65,29 @@ class Steps:
     def step(self, verb: str, **about: object) -> Iterator[dict[str, object]]:
         """Records begin and end; what the block puts into the yielded dict goes to the end."""
         self._number += 1
-        with self._recorded(f"{self._number} {verb}", about) as told:
+        if verb != "wait":
+            self._marks = {
+                name: _mark(guest) for name, guest in self.lab.guests.items() if guest.running
+            }
+        with self._recorded(f"{self._before}{self._number} {verb}", about) as told:
             yield told
+
+    @contextmanager
+    def round(self, turn: int) -> Iterator[None]:
+        """One round of the `repeat` that is going on: its steps count from 1 again."""
+        before, number = self._before, self._number
+        self._before, self._number = f"{before}{number}.{turn}.", 0
+        try:
+            yield
+        finally:
+            self._before, self._number = before, number
+
+    def mark_of(self, guest: LabGuest) -> Mark:
+        """How much the guest's QEMU had told when the last step that is no `wait` began."""
+        mark = self._marks.get(guest.name)
+        if mark is None or mark.vm is not guest.current.vm:
+            return Mark(guest.current.vm)  # another QEMU than then: all it said is new
+        return mark
 
     @contextmanager
     def traffic(self) -> Iterator[None]:

@@ -18,14 +18,13 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from harness.case import (
-    EventIs,
+    Condition,
     Exec,
     Kill,
     Migrate,
-    MigrationIs,
     Pause,
-    PrimaryIs,
     Qmp,
+    State,
     Steer,
     Wait,
 )
@@ -34,9 +33,12 @@ from harness.observe import VLAN_DRIVER, LinkState
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
+from harness.scenario import devices, guests
+from harness.scenario.inventory import inventory
 from harness.scenario.migrating import Migrating
 from harness.scenario.outcome import StepFailed
 from harness.scenario.steps import Carriers
+from harness.scenario.waiting import role_state, wait_until
 
 
 class Verbs(Migrating):
@@ -47,47 +49,53 @@ class Verbs(Migrating):
         Steer: lambda verbs, it: verbs.steer(it.guest, it.do),
         Kill: lambda verbs, it: verbs.kill(it.guest),
         Qmp: lambda verbs, it: verbs.qmp(it),
-        Wait: lambda verbs, it: verbs.wait(it),
+        Wait: lambda verbs, it: verbs.wait(it.condition, within=it.within),
         Pause: lambda verbs, it: verbs.pause(it.root),
-        Exec: lambda verbs, it: verbs.exec(it.machine, it.command, rc=it.rc, within=it.within),
+        Exec: lambda verbs, it: verbs.exec(
+            it.machine, it.command, rc=it.rc, says=it.says, within=it.within
+        ),
+        **devices.CARRIERS,
+        **guests.CARRIERS,
     }
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def wait(self, wanted: Wait) -> None:
-        """Wait until a condition of a case holds; StepFailed when it does not within its time."""
-        if isinstance(wanted.condition, MigrationIs):
-            self.wait_migration(wanted.condition, within=wanted.within)
-        elif isinstance(wanted.condition, EventIs):
-            self.wait_event(wanted.condition, within=wanted.within)
-        else:
-            self.wait_primary(wanted.condition, within=wanted.within)
-
-    def wait_primary(self, wanted: PrimaryIs, *, within: float) -> None:
-        """Wait until the pair's primary is ``up``, ``present`` or ``absent`` in the guest."""
-        guest = self.guest(wanted.guest)
-        mac = next(p.mac for p in guest.plan.pairs if p.standby == wanted.primary)
+    def wait(self, wanted: Condition, *, within: float) -> None:
+        """Wait until a condition holds; StepFailed when it does not ``within`` seconds."""
+        self.guest(wanted.guest)
+        about = wanted.model_dump(exclude_none=True, by_alias=True)
         deadline = Deadline(within)
-        with self.step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
-            # What is known of the guest may be older than the step before this one.
-            guest.link.catch_up(timeout=deadline.left)
+        with self.step("wait", **about) as told:
             try:
-                guest.links.wait(
-                    lambda links: primary_state(links, mac) in _ACCEPTED[wanted.state],
-                    deadline,
-                    what=f"{guest.name}: primary of {wanted.primary} {wanted.state}",
-                    show=lambda links: primary_state(links, mac),
-                )
+                if wanted.migration is not None:
+                    self.wait_migration(wanted, deadline, told)
+                elif wanted.side is not None:
+                    self.wait_event(wanted, deadline)
+                else:
+                    wait_until(self, wanted, deadline)
             except DeadlineExceeded as error:
                 raise StepFailed(error.message) from error
+
+    def wait_primary(self, guest: str, standby: str, state: State, *, within: float) -> None:
+        """Wait until the pair's primary is ``up``, ``present``, ``down`` or ``absent``."""
+        self.wait(Condition(guest=guest, primary=standby, state=state), within=within)
 
     def pause(self, seconds: float) -> None:
         """Let time pass while the traffic goes on."""
         with self.step("pause", seconds=seconds):
             threading.Event().wait(seconds)
 
-    def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
-        """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""
+    def exec(
+        self,
+        machine: str,
+        command: str,
+        *,
+        rc: int = 0,
+        says: str | None = None,
+        within: float = 10.0,
+    ) -> Completed:
+        """Run a shell command on a machine; StepFailed unless it ends with ``rc``, and its
+        output holds ``says``."""
         with self.step("exec", machine=machine, command=command) as told:
             done = self.lab.machine(machine).run(["sh", "-c", command], timeout=within, check=False)
             told.update(rc=done.status, stdout=done.stdout[-2000:], stderr=done.stderr[-2000:])
@@ -96,39 +104,28 @@ class Verbs(Migrating):
                     f"{machine}: `{command}` ended with status {done.status}, wanted {rc}",
                     evidence=(done.stderr.strip() or done.stdout.strip()).splitlines()[-5:],
                 )
+            if says is not None and says not in done.stdout + done.stderr:
+                said = (done.stdout + done.stderr).strip()[-500:] or "nothing"
+                raise StepFailed(f"{machine}: `{command}` did not say '{says}'; it said: {said}")
         return done
 
     # -- observation -----------------------------------------------------------------------
 
     def snapshot(self, moment: str) -> None:
-        """Ask every guest for its netdevs, for the record."""
+        """Ask every guest that runs for its netdevs, and its QEMU what it has, for the record."""
         for guest in self.lab.guests.values():
-            self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
-
-
-_ACCEPTED = {"up": ("up",), "present": ("up", "present"), "absent": ("absent",)}
-
-
-def primary_state(links: Iterable[LinkState], mac: str) -> str:
-    """``up``, ``present`` or ``absent``: the primary of the pair with this MAC address.
-
-    The primary is the netdev with the pair's address that is neither the failover netdev nor
-    the standby; ``up`` means enslaved, with carrier.
-    """
-    for link in links:
-        if link.mac == mac and link.driver not in ("net_failover", "virtio_net", VLAN_DRIVER):
-            ready = link.master is not None and link.operstate == "up" and link.carrier
-            return "up" if ready else "present"
-    return "absent"
+            if guest.running:
+                self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
+                self.lab.facts.add(inventory(guest, moment))
 
 
 def pair_state(links: Iterable[LinkState], mac: str) -> str:
     """``complete`` once all three netdevs of the pair are up, else what each of them is."""
     mine = [link for link in links if link.mac == mac and link.driver != VLAN_DRIVER]
     up = [link for link in mine if link.operstate == "up"]
-    if len(up) == 3 and primary_state(mine, mac) == "up":
+    if len(up) == 3 and role_state(mine, mac, "primary") == "up":
         return "complete"
     return ", ".join(f"{link.name} {link.driver} {link.operstate}" for link in mine) or "no netdev"
 
 
-__all__ = ["DeadlineExceeded", "StepFailed", "Verbs", "pair_state", "primary_state"]
+__all__ = ["DeadlineExceeded", "StepFailed", "Verbs", "pair_state"]

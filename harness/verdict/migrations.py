@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.case.check_migrations import begun
 from harness.case.states import StatusItem, matches
+from harness.case.step import Placed
 from harness.observe import TRAFFIC_STEP, QmpEvent
 from harness.verdict.evidence import Evidence, Migration
 from harness.verdict.grammar import judge_states, named
@@ -39,9 +41,7 @@ def host_of(evidence: Evidence, migration: Migration, role: RoleName) -> str:
 def judge_end(evidence: Evidence, wanted: str | tuple[str, ...]) -> Judged:
     """Whether every migration that the case asks for ended with the wanted status: the same
     for all, or one for each."""
-    asked = sum(
-        step.migrate is not None and step.migrate.ends != "refused" for step in evidence.bound.steps
-    )
+    asked = len(begun(evidence.bound.placed))
     each = wanted if isinstance(wanted, tuple) else (wanted,) * asked
     judged = [_end(evidence, *one) for one in zip(evidence.migrations, each, strict=False)]
     if len(judged) < asked:
@@ -116,19 +116,24 @@ def judge_traffic(evidence: Evidence) -> Judged | None:
     return None
 
 
-def judge_steps(evidence: Evidence) -> list[tuple[int, Judged]]:
-    """The steps that did not work, by position from 0; empty when all did."""
-    wrong = []
-    for position, step in enumerate(evidence.bound.steps):
-        label = f"{position + 1} {step.verb}"
+def judge_steps(evidence: Evidence) -> list[tuple[Placed, Judged]]:
+    """The steps that did not work, in their order; empty when all did.
+
+    Of those that were never begun after one that failed, the first of each place is told.
+    """
+    wrong: list[tuple[Placed, Judged]] = []
+    skipped: set[int] = set()
+    for placed in evidence.bound.placed:
+        label = placed.label
         facts = [fact for fact in evidence.steps if fact.step == label]
         ends = [fact for fact in facts if fact.phase == "end"]
         if ends and ends[-1].outcome == "done":
             continue
         if ends:
             reason = str(ends[-1].data.get("reason", "")) or "it says no reason"
-            wrong.append((position, Judged(Outcome.FAILED, f"step {label} failed: {reason}")))
-        else:
+            wrong.append((placed, Judged(Outcome.FAILED, f"step {label} failed: {reason}")))
+        elif facts or placed.place not in skipped:
             what = "began but has no recorded end" if facts else "never began"
-            wrong.append((position, Judged(Outcome.CANNOT_TELL, f"step {label} {what}")))
+            wrong.append((placed, Judged(Outcome.CANNOT_TELL, f"step {label} {what}")))
+            skipped.add(placed.place)
     return wrong
