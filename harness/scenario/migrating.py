@@ -32,6 +32,8 @@ _CANCEL_S = 60.0
 """QEMU itself waits up to 30 s for the guest's eject before a cancel is complete."""
 _AT_ONCE_S = 10.0
 """For what a QEMU does without a guest or a network to wait for."""
+_PORTS = 10
+"""So many are tried until one is free."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class Ongoing:
     position: int
     ran: bool
     """Whether the guest ran when it began."""
+    uri: str = ""
+    """Where the destination listens."""
 
     def side(self, instance: Instance) -> Side:
         host = instance.host.name
@@ -148,8 +152,8 @@ class Migrating(Steps):
             self._execute(vm, command)
         capabilities, parameters = terms.wanted_capabilities(), terms.wanted_parameters()
         vm.migrate_incoming(f"tcp:{address}:0", capabilities=capabilities, parameters=parameters)
-        uri = f"tcp:{address}:{vm.incoming_port()}"
-        ongoing.source.vm.migrate(uri, capabilities=capabilities, parameters=parameters)
+        ongoing.uri = f"tcp:{address}:{vm.incoming_port()}"
+        ongoing.source.vm.migrate(ongoing.uri, capabilities=capabilities, parameters=parameters)
 
     def _destination(self, guest: LabGuest, to: str) -> Instance:
         """A QEMU on ``to`` that waits for the guest. One that refuses to start is cleared away:
@@ -308,15 +312,24 @@ class Migrating(Steps):
                 raise StepFailed(error.message) from error
 
     def _recover(self, ongoing: Ongoing) -> None:
-        destination, deadline = ongoing.destination, Deadline(_AT_ONCE_S)
-        destination.vm.wait_event(
+        destination = ongoing.destination.vm
+        destination.wait_event(
             lambda event: _is_status(event) and event.data.get("status") == "postcopy-paused",
-            deadline,
+            Deadline(_AT_ONCE_S),
             what="postcopy-paused of the destination",
         )
-        address = ongoing.terms.listen or destination.host.plan.management_address
-        destination.vm.execute("migrate-recover", {"uri": f"tcp:{address}:0"})
-        ongoing.source.vm.resume_migration(f"tcp:{address}:{destination.vm.incoming_port()}")
+        # A QEMU that waits for memory cannot be asked which port its kernel has chosen.
+        host, _, port = ongoing.uri.rpartition(":")
+        for number in range(int(port) + 1, int(port) + 1 + _PORTS):
+            uri = f"{host}:{number % 65536 or 1024}"
+            try:
+                destination.recover_incoming(uri)
+            except QmpRefused as error:
+                refused = error
+                continue
+            ongoing.source.vm.resume_migration(uri)
+            return
+        raise refused
 
     def kill(self, guest: str) -> None:
         """End the QEMU that a guest migrates to, by SIGKILL."""

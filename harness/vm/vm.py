@@ -262,6 +262,14 @@ class Vm:
         self._prepare(capabilities, parameters)
         self.execute("migrate", {"uri": uri})
 
+    @requires(*ALIVE)
+    def recover_incoming(self, uri: str) -> None:
+        """Listen at ``uri`` once more, for a paused postcopy.
+
+        Out of band: QEMU's main thread may wait for memory that has not come.
+        """
+        self._call("migrate-recover", {"uri": uri}, Deadline(10), oob=True)
+
     def resume_migration(self, uri: str) -> None:
         """Connect the source of a paused postcopy to ``uri`` again."""
         self.execute("migrate", {"uri": uri, "resume": True})
@@ -317,12 +325,21 @@ class Vm:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _call(self, command: str, args: Mapping[str, object] | None, deadline: Deadline) -> object:
+    def _call(
+        self,
+        command: str,
+        args: Mapping[str, object] | None,
+        deadline: Deadline,
+        *,
+        oob: bool = False,
+    ) -> object:
         if self._session is None:
             raise VmError(f"{self.title}: there is no QMP session yet")
         try:
             return self._loop.run(
-                self._session.execute(command, args), deadline, f"{self.title}: answer to {command}"
+                self._session.execute(command, args, oob=oob),
+                deadline,
+                f"{self.title}: answer to {command}",
             )
         except SessionLost as error:
             raise self._ended_error(command, str(error)) from error
