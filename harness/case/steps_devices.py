@@ -38,6 +38,9 @@ class Unplug(_OfNic):
     """Unplug a NIC (`device_del`) and wait until QEMU has deleted it (DEVICE_DELETED)."""
 
     refused: str | None = Field(None, min_length=1, description=REFUSED)
+    ignored: bool = Field(
+        False, description="the guest has to ignore it: the device is still there after `within`"
+    )
     within: Duration = Field(30.0, description="deadline for the guest's part; 30s when absent")
 
 

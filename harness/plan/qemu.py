@@ -80,6 +80,8 @@ def guest_command(
     cpu = guest.cpu or ("host" if accelerator == "kvm" else "qemu64")
     args = ["-name", name]
     args += _machine(guest.machine, accelerator, cpu, guest.cpus, guest.memory)
+    if not guest.acpi_hotplug:
+        args += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
     args += _control()
     kernel, initramfs = guest_images(guest, host)[1:]
     args += ["-kernel", f"@{kernel.token}@/vmlinux"]

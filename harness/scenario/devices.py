@@ -60,8 +60,13 @@ def unplug(steps: Steps, it: Unplug) -> None:
                 what=f"DEVICE_DELETED of {it.nic}",
             )
         except DeadlineExceeded as error:
+            if it.ignored:
+                told["ignored"] = True
+                return
             raise StepFailed(error.message) from error
         _forget(guest, it.nic)
+        if it.ignored:
+            raise StepFailed(f"{it.guest} let go of {it.nic}, which it ought to ignore")
 
 
 def _forget(guest: LabGuest, nic: str) -> None:

@@ -474,6 +474,11 @@ class Guest(Part):
         description="how its NICs and root ports are written on QEMU's command line: "
         "`-device virtio-net-pci,id=net1` or `-device '{\"driver\": ...}'`",
     )
+    acpi_hotplug: Switch = Field(
+        True,
+        description="the machine's ACPI tells the guest of hotplug, as QEMU does by default on "
+        "q35; `off`: the root ports do (native PCIe hotplug, with its attention button)",
+    )
     unchecked: Switch = Field(
         False,
         description="restrictions of QEMU and of the guest's kernel are not checked here: QEMU "
