@@ -5,6 +5,7 @@ Neighbours: ``model`` holds it; ``harness.report.catalogue`` makes the page.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -53,3 +54,12 @@ class Source(Part):
     known: tuple[str, ...] = Field(
         (), description="numbers of the behaviours that are known of old: [A14]"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a case says of itself: its group, its sources, and what would make it fail."""
+
+    group: Group | None = None
+    source: tuple[Source, ...] = ()
+    negative_control: str = ""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.case.catalogue import About
 from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
 from harness.case.model import CaseFile, Scalar, Stream
@@ -57,6 +58,7 @@ class BoundCase:
     traffic: Mapping[str, Stream]
     steps: tuple[Step, ...]
     expect: Expect
+    about: About = field(default_factory=About)
     choices: Choices = field(default_factory=Choices)
     """What was chosen in the place of what the topology's file says; it is in ``topology``."""
 
@@ -225,6 +227,7 @@ def _bound(
         model.traffic,
         model.steps,
         model.expect,
+        model.about,
     )
     return bound, ()
 

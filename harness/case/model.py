@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
-from harness.case.catalogue import Group, Source
+from harness.case.catalogue import About, Group, Source
 from harness.case.expect import Expect
 from harness.case.step import Placed, Step, unrolled
 from harness.case.values import Dscp, Duration, PacketRate, Part, Share
@@ -211,6 +211,11 @@ class CaseFile(Part):
     traffic: dict[Name, Stream] = Field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     expect: Expect = Expect()
+
+    @property
+    def about(self) -> About:
+        """What the case says of itself for the catalogue."""
+        return About(self.group, self.source, self.negative_control or "")
 
     @property
     def placed(self) -> tuple[Placed, ...]:

@@ -9,6 +9,7 @@
 * ``--qemu``, ``--guest-kernel``, ``--host-kernel``, ``--machine`` and ``--accelerator`` choose
   in the place of what the topologies say, for cases and Python tests; with ``--matrix FILE``
   each case is a test for every cell: ``migrate.yaml::flat[qemu-11+kernel-7]``.
+* A case is marked by its ``group``: ``-m hotplug``.
 * Tests are marked ``nested`` where the topology has hosts to boot, ``lab`` otherwise.
 * With pytest-xdist, ``-n 2 --dist loadgroup`` keeps nested labs one after the other (each
   wants the whole machine); names and directories never collide, whatever the ``--dist``.
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.lab import LabUnderTest
 
 _CASES = "testcases"
+# Those of harness.case.catalogue, which is not imported here; a test holds them together.
+_GROUPS = (
+    "startup", "restrictions", "hotplug", "migration", "guests", "orchestration", "filtering",
+    "links", "removal",
+)  # fmt: skip
 _CHOOSING = ("qemu", "guest_kernel", "host_kernel", "machine", "accelerator", "matrix")
 
 
@@ -84,6 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "nested: boots nested host VMs with real vfio (a minute or more)",
         "topology(path): the topology of the `lab` fixture, relative to pytest's rootdir",
         "xdist_group(name): tests that one worker runs, one after the other",
+        *(f"{name}: cases of the catalogue's group" for name in _GROUPS),
     ):
         config.addinivalue_line("markers", marker)
     if any(config.getoption(name) for name in _CHOOSING):

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import harness
-from harness.case import BoundCase
+from harness.case import ABSENT, BoundCase, PairShape
 from harness.case.model import Scalar
 from harness.errors import DeadlineExceeded, LabError
 from harness.images import Kernel, Store
@@ -109,7 +109,7 @@ def run_case(
 def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     """The case on a lab that is up."""
     verbs = Verbs(lab)
-    settle(lab)
+    settle(lab, pairs_to_come(bound))
     run_dir.write_versions(versions_of(lab))
     verbs.snapshot("start")
     traffic = Traffic(lab, bound.traffic, run_dir)
@@ -154,8 +154,23 @@ def ask_probes(lab: Lab, moment: Literal["traffic-flows", "traffic-ends", "recor
             lab.facts.add(Note(t_ns=now_ns(), text=f"the probe's load: {error.message}"))
 
 
-def settle(lab: Lab) -> None:
-    """Wait until every pair that starts with a primary is complete.
+def pairs_to_come(bound: BoundCase) -> frozenset[tuple[str, str]]:
+    """(guest, standby) of the pairs that the case does not want incomplete at its start."""
+    return frozenset(
+        (name, nic)
+        for name, guest in bound.topology.guests.items()
+        for nic in guest.nics
+        if not guest.unchecked
+        and not _wanted_without(bound.expect.netdevs.start.get(name, {}).get(nic))
+    )
+
+
+def _wanted_without(shape: PairShape | None) -> bool:
+    return shape is not None and ABSENT in (shape.primary, shape.standby, shape.failover)
+
+
+def settle(lab: Lab, pairs: frozenset[tuple[str, str]] | None = None) -> None:
+    """Wait until every pair that starts with a primary (of ``pairs``) is complete.
 
     One that does not become so is not an error: the case may be about that, and what it
     expects at its start is judged by the snapshot that follows.
@@ -163,6 +178,8 @@ def settle(lab: Lab) -> None:
     for guest in lab.guests.values():
         for pair in guest.plan.pairs:
             if not guest.running or pair.primary is None:
+                continue
+            if pairs is not None and (guest.name, pair.standby) not in pairs:
                 continue
             if not {pair.standby, pair.primary} <= set(guest.plugged):
                 continue
