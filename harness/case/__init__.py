@@ -11,7 +11,7 @@ from harness.case.conditions import Condition, State
 from harness.case.events import EventName
 from harness.case.expect import Expect, PathBound, StreamBound, StreamBounds, TcpBound
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
-from harness.case.migrating import Kill, Migrate, Qmp, QmpCommand, Steer
+from harness.case.migrating import FdbDel, Kill, Migrate, Qmp, QmpCommand, Steer, VfMac
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.netdevs import ABSENT, PairShape
 from harness.case.parameters import parse_settings
@@ -37,6 +37,7 @@ __all__ = [
     "EventName",
     "Exec",
     "Expect",
+    "FdbDel",
     "Flow",
     "Kill",
     "Migrate",
@@ -68,6 +69,7 @@ __all__ = [
     "TcpFlow",
     "TimeBound",
     "Unplug",
+    "VfMac",
     "Wait",
     "bind",
     "case_schema",

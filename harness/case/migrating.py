@@ -18,6 +18,7 @@ from harness.case.values import Duration, Part
 from harness.topology.model import BitRate, Switch
 
 Side = Literal["source", "destination"]
+ManagementStep = Literal["standby-up", "fdb-del", "detach", "vf-mac", "attach", "standby-down"]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -80,6 +81,14 @@ class Migrate(Part):
     listen: Text | None = Field(
         None, description="address at which the destination listens; that of its host when absent"
     )
+    orchestration: Literal["qemu", "management"] = Field(
+        "qemu",
+        description="`management`: the steps of the kernel's net_failover page around a plain "
+        "migration; for a guest whose primary has `orchestration: management` in the topology",
+    )
+    leave_out: tuple[ManagementStep, ...] = Field(
+        (), description="steps of the management layer that it forgets"
+    )
     cancel: CancelAt | None = Field(None, description="`{at: wait-unplug}`")
     kill: KillAt | None = Field(None, description="`{side: destination, at: active}`")
     outcome: Literal["completed", "failed", "cancelled", "refused"] | None = Field(
@@ -106,6 +115,13 @@ class Migrate(Part):
             )
         if self.error and self.ends in ("completed", "cancelled"):
             raise ValueError(f"`error`: a migration that is {self.ends} has none")
+        if self.leave_out and self.orchestration == "qemu":
+            raise ValueError("`leave_out` is of `orchestration: management`")
+        if self.orchestration == "management" and not self.wait:
+            raise ValueError(
+                "`orchestration: management` has steps after the migration: without `wait: no`, or "
+                "step by step (set-link, fdb-del, unplug, vf-mac, migrate, plug)"
+            )
         if self.cancel and self.kill:
             raise ValueError("`cancel` or `kill`, not both")
         return self
@@ -169,6 +185,30 @@ class Kill(Part):
 
     def refers(self) -> Iterator[Reference]:
         yield Reference(("guest",), "guest", self.guest)
+
+
+class FdbDel(Part):
+    """Delete the guest's address from the host's bridge, at the port of a NIC: its tap, or the
+    physical function of its VF (`bridge fdb del MAC dev PF master`)."""
+
+    guest: str
+    nic: str
+
+    def refers(self) -> Iterator[Reference]:
+        yield Reference(("guest",), "guest", self.guest)
+        yield Reference(("nic",), "nic", self.nic, self.guest)
+
+
+class VfMac(Part):
+    """Set the MAC address of a NIC's virtual function (`ip link set PF vf N mac ...`)."""
+
+    guest: str
+    nic: str
+    mac: Literal["own", "none"] = Field(description="the guest's, or 00:00:00:00:00:00")
+
+    def refers(self) -> Iterator[Reference]:
+        yield Reference(("guest",), "guest", self.guest)
+        yield Reference(("nic",), "nic", self.nic, self.guest)
 
 
 class Qmp(QmpCommand):

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from pydantic import Field, model_validator
 
-from harness.case.migrating import Kill, Migrate, Qmp, Steer
+from harness.case.migrating import FdbDel, Kill, Migrate, Qmp, Steer, VfMac
 from harness.case.references import Reference
 from harness.case.steps import Exec, Pause, Wait
 from harness.case.steps_devices import Plug, SetHostLink, SetLink, SetTap, TakeAway, Unplug
@@ -42,6 +42,8 @@ class Step(Part):
     migration: Steer | None = None
     kill: Kill | None = None
     qmp: Qmp | None = None
+    fdb_del: FdbDel | None = Field(None, alias="fdb-del")
+    vf_mac: VfMac | None = Field(None, alias="vf-mac")
     plug: Plug | None = None
     unplug: Unplug | None = None
     set_link: SetLink | None = Field(None, alias="set-link")

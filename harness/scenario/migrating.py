@@ -22,6 +22,7 @@ from harness.observe import Note, QmpEvent
 from harness.observe.record import now_ns
 from harness.reach.deadline import Deadline
 from harness.scenario.aftermath import Aftermath, Side, after_completion, after_failure
+from harness.scenario.orchestrating import after_migration, before_migration
 from harness.scenario.outcome import StepFailed
 from harness.scenario.steps import Steps
 from harness.vm import MigrationInfo, RunState, Vm
@@ -104,6 +105,9 @@ class Migrating(Steps):
         about = {name: value for name, value in terms if name in ("guest", "to")}
         about |= terms.model_dump(mode="json", exclude_defaults=True, exclude={"guest", "to"})
         with self.step("migrate", **about) as told:
+            managed = terms.orchestration == "management"
+            if managed:
+                before_migration(self, self.guest(terms.guest), terms.leave_out, deadline)
             ongoing = self._begin(terms, deadline)
             if ongoing is None:
                 return MigrationInfo("refused")
@@ -115,6 +119,8 @@ class Migrating(Steps):
             except DeadlineExceeded as error:
                 self._give_up(ongoing, error)
             self._conclude(ongoing, info, terms.ends, terms.error, deadline, told)
+            if managed:
+                after_migration(self.guest(terms.guest), terms.leave_out, told)
         return info
 
     def _begin(self, terms: Migrate, deadline: Deadline) -> Ongoing | None:

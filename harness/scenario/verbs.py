@@ -33,7 +33,7 @@ from harness.observe import VLAN_DRIVER, LinkState
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
-from harness.scenario import devices, guests
+from harness.scenario import devices, guests, orchestrating
 from harness.scenario.inventory import inventory
 from harness.scenario.migrating import Migrating
 from harness.scenario.outcome import StepFailed
@@ -56,6 +56,7 @@ class Verbs(Migrating):
         ),
         **devices.CARRIERS,
         **guests.CARRIERS,
+        **orchestrating.CARRIERS,
     }
 
     # -- waiting ---------------------------------------------------------------------------
