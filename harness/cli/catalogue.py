@@ -24,7 +24,7 @@ _GAPS = Path("docs/catalogue-gaps.yaml")
 
 def show(args: argparse.Namespace) -> int:
     """Print the page."""
-    cases = [bound for path in sorted(args.cases.glob("*.yaml")) for bound in check_case(path)]
+    cases = [bound for path in sorted(args.cases.rglob("*.yaml")) for bound in check_case(path)]
     gaps = validate(read(_GAPS), Gaps) if _GAPS.exists() else Gaps()
     sys.stdout.write(page(cases, _results(), gaps))
     return EXIT_PASSED
