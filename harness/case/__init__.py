@@ -11,13 +11,14 @@ from harness.case.conditions import Condition, State
 from harness.case.events import EventName
 from harness.case.expect import Expect, PathBound, StreamBound, StreamBounds, TcpBound
 from harness.case.load import BoundCase, Case, bind, case_schema, check_case, load_case
+from harness.case.migrating import FdbDel, Kill, Migrate, Qmp, QmpCommand, Steer, VfMac
 from harness.case.model import Flow, Scalar, Stream, TcpFlow
 from harness.case.netdevs import ABSENT, PairShape
 from harness.case.parameters import parse_settings
 from harness.case.phases import GLOSSARY, PHASES, PhaseName
 from harness.case.sniff import looks_like_case
 from harness.case.step import VERBS, Action, Placed, Repeat, Step
-from harness.case.steps import Exec, Migrate, Pause, Wait
+from harness.case.steps import Exec, Pause, Wait
 from harness.case.steps_devices import Plug, SetHostLink, SetLink, SetTap, TakeAway, Unplug
 from harness.case.steps_guests import Cont, Reboot, Reset, Start, Stop
 from harness.case.values import Bound, TimeBound
@@ -36,7 +37,9 @@ __all__ = [
     "EventName",
     "Exec",
     "Expect",
+    "FdbDel",
     "Flow",
+    "Kill",
     "Migrate",
     "PairShape",
     "PathBound",
@@ -44,6 +47,8 @@ __all__ = [
     "PhaseName",
     "Placed",
     "Plug",
+    "Qmp",
+    "QmpCommand",
     "Reboot",
     "Repeat",
     "Reset",
@@ -53,6 +58,7 @@ __all__ = [
     "SetTap",
     "Start",
     "State",
+    "Steer",
     "Step",
     "Stop",
     "Stream",
@@ -63,6 +69,7 @@ __all__ = [
     "TcpFlow",
     "TimeBound",
     "Unplug",
+    "VfMac",
     "Wait",
     "bind",
     "case_schema",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from harness.case.check_migrations import check_destinations, check_migrations
 from harness.case.check_paths import check_paths
 from harness.case.check_streams import check_streams_against, check_streams_inside
 from harness.case.expect import TCP_METRICS, PathBound, StreamBound, TcpBound
@@ -49,6 +50,7 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
             )
     yield from check_streams_inside(document, case)
     yield from _steps_in_order(document, case)
+    yield from check_migrations(document, case)
     if not any(one.step.migrate for one in case.placed):
         yield from _without_migration(document, case)
 
@@ -114,6 +116,8 @@ def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
     hint = "add a step `migrate: {guest: ..., to: ...}`"
     if case.expect.migration is not None:
         yield document.problem(("expect", "migration"), "no step migrates a guest", hint)
+    if case.expect.states:
+        yield document.problem(("expect", "states"), "no step migrates a guest", hint)
     if case.expect.netdevs.precopy:
         yield document.problem(
             ("expect", "netdevs", "precopy"),
@@ -153,7 +157,7 @@ def check_against(
     for number, step in enumerate(case.steps):
         for reference in step.action.refers():
             yield from _follow(document, ("steps", number, step.verb), reference, topology, name)
-    yield from _destinations(document, case, topology)
+    yield from check_destinations(document, case, topology)
     for reference in case.expect.refers():
         yield from _follow(document, ("expect",), reference, topology, name)
     yield from _standbys_in_order(document, case, topology, name)
@@ -239,24 +243,6 @@ def _has_address(name: str, topology: Topology) -> bool:
     if guest := topology.guests.get(name):
         return any(nic.address for nic in guest.nics.values())
     return any(nic.address for nic in topology.namespaces[name].nics.values())
-
-
-def _destinations(document: Document, case: CaseFile, topology: Topology) -> Iterator[Problem]:
-    """A guest cannot migrate to where it is when the step comes."""
-    where = {name: guest.host for name, guest in topology.guests.items()}
-    for one in case.placed:
-        migrate = one.step.migrate
-        if migrate is None or migrate.guest not in where:
-            continue
-        guest, to = migrate.guest, migrate.to
-        if where[guest] == to:
-            others = [host for host in topology.hosts if host != to]
-            yield document.problem(
-                (*one.path, "migrate", "to"),
-                f"guest '{guest}' is on '{to}' already when this step comes",
-                f"other hosts: {', '.join(others)}" if others else "there is no other host",
-            )
-        where[guest] = to
 
 
 def _standbys_in_order(

@@ -15,12 +15,13 @@ from pydantic import AfterValidator, Field, model_validator
 from harness.case.netdevs import Role
 from harness.case.qmp import QMP_EVENTS
 from harness.case.references import Reference
+from harness.case.statuses import Status
 from harness.case.values import Part
 from harness.document import nearest
 
 State = Literal["up", "present", "absent", "down"]
 
-_KINDS = ("primary", "standby", "failover", "event", "qemu-says")
+_KINDS = ("primary", "standby", "failover", "event", "qemu-says", "migration")
 
 
 def _event(name: str) -> str:
@@ -54,6 +55,19 @@ class Condition(Part):
         None, description="a QMP event of the guest's QEMU: `DEVICE_DELETED`"
     )
     device: str | None = Field(None, description="only an event about this device id")
+    side: Literal["destination"] | None = Field(
+        None, description="an event of the QEMU that the guest migrates to, since it was started"
+    )
+    migration: Status | None = Field(
+        None,
+        description="a status of a migration that was begun with `wait: no`, by its source. With "
+        "`completed`, `failed` or `cancelled` it is over: the guest goes on where it is then",
+    )
+    error: str | None = Field(
+        None,
+        min_length=1,
+        description="with `migration: failed`: part of what QEMU says of it, on either side",
+    )
     qemu_says: str | None = Field(
         None, alias="qemu-says", min_length=1, description="a text in what QEMU prints"
     )
@@ -68,6 +82,10 @@ class Condition(Part):
             raise ValueError("`state` goes with primary, standby or failover, and they with it")
         if self.device is not None and self.event is None:
             raise ValueError("`device` goes with `event`")
+        if self.side is not None and self.event is None:
+            raise ValueError("`side` goes with `event`")
+        if self.error is not None and self.migration != "failed":
+            raise ValueError("`error` goes with `migration: failed`")
         return self
 
     @property
@@ -88,7 +106,10 @@ class Condition(Part):
         if self.role is not None:
             return f"{self.role} of {self.pair} {self.state}"
         if self.event is not None:
-            return " ".join(part for part in ("event", self.event, self.device) if part)
+            parts = (self.side, "event", self.event, self.device)
+            return " ".join(part for part in parts if part)
+        if self.migration is not None:
+            return f"migration {self.migration}"
         return f"QEMU to say '{self.qemu_says}'"
 
     def refers(self) -> Iterator[Reference]:

@@ -24,27 +24,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.case.qmp import QMP_EVENTS
+from harness.case.statuses import MIGRATION_STATUSES
 from harness.case.step import VERBS
 from harness.document import nearest
-
-MIGRATION_STATUSES = (
-    "setup",
-    "wait-unplug",
-    "active",
-    "pre-switchover",
-    "device",
-    "postcopy-active",
-    "postcopy-device",
-    "postcopy-paused",
-    "postcopy-recover",
-    "postcopy-recover-setup",
-    "completed",
-    "failing",
-    "failed",
-    "cancelling",
-    "cancelled",
-)
-"""QAPI MigrationStatus without `none` and `colo` (postcopy-device: 10.2, failing: 11.0)."""
 
 LINK_EVENTS = (
     "added",

@@ -21,6 +21,8 @@ from harness.case.netdevs import Netdevs
 from harness.case.pathbound import PathShare, PathText
 from harness.case.phases import GLOSSARY, PHASES
 from harness.case.references import Reference
+from harness.case.states import States
+from harness.case.statuses import End
 from harness.case.values import Bound, BoundText, CountText, Part, TimeBound, TimeBoundText
 
 
@@ -251,8 +253,15 @@ Chain = Annotated[
 class Expect(Part):
     """What has to hold for the case to pass."""
 
-    migration: Literal["completed", "failed", "cancelled"] | None = Field(
-        None, description="how every migration of the case ends, by the source's last status"
+    migration: End | tuple[End, ...] | None = Field(
+        None,
+        description="how the migrations of the case end, by the source's last status: one word for "
+        "all, or a list with one for each `migrate` step that is not to be refused",
+    )
+    states: tuple[States, ...] = Field(
+        (),
+        description="the statuses of the migrations, all of them and in their order; an item for "
+        "each `migrate` step that is not to be refused",
     )
     steps: Literal["work"] | None = Field(
         None,

@@ -92,14 +92,18 @@ def _type(kind: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in arguments)
     if origin is tuple:
-        return "list of steps"
+        return f"list of {'steps' if arguments[0] is Step else _type(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if kind not in dict(_KINDS) and issubclass(kind, BaseModel):
+        return "`{" + ", ".join(f"{name}: ..." for name in kind.model_fields) + "}`"
     return next(name for known, name in _KINDS if kind is known)
 
 
 def _default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
+    if field.is_required():
         return "*required*"
-    if field.default is None:
+    if field.default in (None, PydanticUndefined, ()):
         return "-"
     if isinstance(field.default, float):
         return f"`{field.default:g}s`"

@@ -17,8 +17,9 @@ from typing import Protocol
 
 from pydantic import Field, model_validator
 
+from harness.case.migrating import FdbDel, Kill, Migrate, Qmp, Steer, VfMac
 from harness.case.references import Reference
-from harness.case.steps import Exec, Migrate, Pause, Wait
+from harness.case.steps import Exec, Pause, Wait
 from harness.case.steps_devices import Plug, SetHostLink, SetLink, SetTap, TakeAway, Unplug
 from harness.case.steps_guests import Cont, Reboot, Reset, Start, Stop
 from harness.case.values import Part
@@ -38,6 +39,11 @@ class Step(Part):
     wait: Wait | None = None
     pause: Pause | None = None
     exec: Exec | None = None
+    migration: Steer | None = None
+    kill: Kill | None = None
+    qmp: Qmp | None = None
+    fdb_del: FdbDel | None = Field(None, alias="fdb-del")
+    vf_mac: VfMac | None = Field(None, alias="vf-mac")
     plug: Plug | None = None
     unplug: Unplug | None = None
     set_link: SetLink | None = Field(None, alias="set-link")

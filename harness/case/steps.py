@@ -1,4 +1,4 @@
-"""The first verbs of a case's steps: migrate, wait, let time pass, run a command.
+"""The first verbs of a case's steps: wait, let time pass, run a command.
 
 One class per verb; its fields are the verb's arguments, ``refers`` names what it refers to.
 ``step`` says how a verb is added. Nothing here acts.
@@ -17,18 +17,6 @@ from pydantic.config import ConfigDict
 from harness.case.conditions import Condition
 from harness.case.references import Reference
 from harness.case.values import Duration, Part
-
-
-class Migrate(Part):
-    """Migrate a guest to another host (precopy) and wait until the migration has ended."""
-
-    guest: str
-    to: str = Field(description="the destination host")
-    within: Duration = Field(60.0, description="deadline of the whole migration; 60s when absent")
-
-    def refers(self) -> Iterator[Reference]:
-        yield Reference(("guest",), "guest", self.guest)
-        yield Reference(("to",), "host", self.to)
 
 
 class Wait(Part):

@@ -170,7 +170,7 @@ class LabGuest:
             self._number += 1
             number = self._number
         run = f"{host.machine.scratch}/{self.name}.{number}"
-        tokens = host.prepare(placement) | {"run": run}
+        tokens = host.prepare(placement, self.plugged) | {"run": run}
         host.machine.make_directory(run)
         images = self.plan.images[host.name]
         for ref in images:

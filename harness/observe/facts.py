@@ -99,6 +99,7 @@ class HostEvent(_Fact):
 
     ``event``: ``vf-bound``, ``vf-mac-set``, ``vf-mac-cleared``, ``vf-bus-master-on``,
     ``vf-bus-master-off``, ``vf-filter-opened``, ``vf-filter-closed``, ``fdb-cleared``,
+    ``detach-requested`` (of a NIC, by a step), ``standby-link-up``, ``standby-link-down``,
     ``qemu-started``, ``qemu-exited``, and of a pair's bridge entries ``fdb-learned``,
     ``fdb-moved``, ``fdb-removed`` (``device`` is the port, ``data`` tells the bridge). What
     happens on the networks' bridges has the host ``LAB``.

@@ -177,7 +177,7 @@ def guest_device(
             device["host_mtu"] = nic.mtu
     if nic.failover:
         device["failover"] = True
-    if nic.failover_pair_id:
+    if nic.failover_pair_id and guest.orchestration == "qemu":
         device["failover_pair_id"] = nic.failover_pair_id
     args: list[str] = []
     if netdev:

@@ -83,9 +83,12 @@ class LabUnderTest:
         self.run_dir = run_dir
         self.verbs = Verbs(lab)
 
-    def migrate(self, guest: str, to: str, *, within: float = 60.0) -> MigrationInfo:
-        """Migrate (precopy) and wait for the end. StepFailed when the migration failed."""
-        return self.verbs.migrate(guest, to, within=within)
+    def migrate(
+        self, guest: str, to: str, *, within: float = 60.0, **terms: object
+    ) -> MigrationInfo:
+        """Migrate and wait for the end; ``terms`` are the other keys of the step in a case
+        (``mode="postcopy"``). StepFailed when it did not end as wanted."""
+        return self.verbs.migrate(guest, to, within=within, **terms)
 
     def wait_primary(
         self,

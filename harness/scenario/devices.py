@@ -26,21 +26,29 @@ def plug(steps: Steps, it: Plug) -> None:
     refuse; InputError when the NIC is plugged already and no refusal is expected."""
     guest = steps.guest(it.guest)
     with steps.step("plug", guest=it.guest, nic=it.nic) as told:
-        current = guest.current
-        device = current.placement.devices[it.nic]
         if it.nic in guest.plugged and it.refused is None:
             raise InputError(f"{it.guest}: {it.nic} is plugged already")
-        if device.netdev and it.nic not in guest.plugged:
-            current.vm.execute("netdev_add", device.netdev)
-        done = may_refuse(
-            lambda: current.vm.execute("device_add", _resolved(device.device, current.tokens)),
-            it.refused,
-            told,
-        )
-        if done:
-            guest.plugged.append(it.nic)
-        elif device.netdev and it.nic not in guest.plugged:
-            current.vm.execute("netdev_del", {"id": str(device.netdev["id"])})
+        attach(guest, it.nic, told, refused=it.refused)
+
+
+def attach(
+    guest: LabGuest, nic: str, told: dict[str, object], *, refused: str | None = None
+) -> None:
+    """`netdev_add` and `device_add`; a virtual function gets its address just before."""
+    current = guest.current
+    device = current.placement.devices[nic]
+    current.host.give_vf_mac(current.placement, nic)
+    if device.netdev and nic not in guest.plugged:
+        current.vm.execute("netdev_add", device.netdev)
+    done = may_refuse(
+        lambda: current.vm.execute("device_add", _resolved(device.device, current.tokens)),
+        refused,
+        told,
+    )
+    if done:
+        guest.plugged.append(nic)
+    elif device.netdev and nic not in guest.plugged:
+        current.vm.execute("netdev_del", {"id": str(device.netdev["id"])})
 
 
 def unplug(steps: Steps, it: Unplug) -> None:
@@ -48,25 +56,33 @@ def unplug(steps: Steps, it: Unplug) -> None:
     does not let go in time."""
     guest = steps.guest(it.guest)
     with steps.step("unplug", guest=it.guest, nic=it.nic) as told:
-        vm = guest.current.vm
-        since = len(vm.events)
-        if not may_refuse(lambda: vm.execute("device_del", {"id": it.nic}), it.refused, told):
+        since = len(guest.current.vm.events)
+        if not may_refuse(lambda: request_detach(guest, it.nic), it.refused, told):
             return
         try:
-            vm.wait_event(
-                lambda event: _deleted(event, it.nic),
-                Deadline(it.within),
-                since=since,
-                what=f"DEVICE_DELETED of {it.nic}",
-            )
+            await_detached(guest, it.nic, Deadline(it.within), since=since)
         except DeadlineExceeded as error:
             if it.ignored:
                 told["ignored"] = True
                 return
             raise StepFailed(error.message) from error
-        _forget(guest, it.nic)
         if it.ignored:
             raise StepFailed(f"{it.guest} let go of {it.nic}, which it ought to ignore")
+
+
+def request_detach(guest: LabGuest, nic: str) -> None:
+    """`device_del`: the guest is asked to let go of a NIC. QmpRefused when QEMU does not."""
+    guest.current.vm.execute("device_del", {"id": nic})
+    guest.current.host.note("detach-requested", nic, guest=guest.name)
+
+
+def await_detached(guest: LabGuest, nic: str, deadline: Deadline, *, since: int) -> None:
+    """DEVICE_DELETED after position ``since``, then `netdev_del`. DeadlineExceeded when the
+    guest does not let go."""
+    guest.current.vm.wait_event(
+        lambda event: _deleted(event, nic), deadline, since=since, what=f"DEVICE_DELETED of {nic}"
+    )
+    _forget(guest, nic)
 
 
 def _forget(guest: LabGuest, nic: str) -> None:

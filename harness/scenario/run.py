@@ -124,6 +124,7 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
             threading.Event().wait(before)
             for step in bound.steps:
                 verbs.carry_out(step)
+        verbs.end_migrations()
         ask_probes(lab, "traffic-ends")
         with lab.progress.step("end of the traffic"):
             over = time.monotonic()

@@ -468,6 +468,11 @@ class Guest(Part):
         description="`auto` takes KVM where a tiny guest really booted on it, else TCG",
     )
     kernel_args: tuple[str, ...] = Field((), description="added to the kernel's command line")
+    orchestration: Literal["qemu", "management"] = Field(
+        "qemu",
+        description="who unplugs its primaries for a migration. `management`: QEMU is not told "
+        "which primary belongs to which standby (no failover_pair_id on its command line)",
+    )
     started: Switch = Field(True, description="`off`: a step of a case starts it")
     device_syntax: Literal["classic", "json"] = Field(
         "classic",

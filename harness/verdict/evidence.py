@@ -175,10 +175,10 @@ class Evidence:
 
     @cached_property
     def migrations(self) -> tuple[Migration, ...]:
-        """The `migrate` steps that began, in their order."""
+        """The `migrate` steps that began, in their order; not those that QEMU was to refuse."""
         begun: list[tuple[str, StepFact]] = []
         for one in self.bound.placed:
-            if one.step.migrate is None:
+            if one.step.migrate is None or one.step.migrate.ends == "refused":
                 continue
             for fact in self.steps:
                 if fact.step == one.label and fact.phase == "begin":

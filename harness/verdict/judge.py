@@ -17,7 +17,13 @@ from harness.case.pairs import pair_of
 from harness.document import Path, dotted
 from harness.verdict.evidence import Evidence
 from harness.verdict.health import judge_all_steps, judge_kernel, judge_leaks
-from harness.verdict.migrations import judge_end, judge_grammar, judge_steps, judge_traffic
+from harness.verdict.migrations import (
+    judge_end,
+    judge_grammar,
+    judge_sequence,
+    judge_steps,
+    judge_traffic,
+)
 from harness.verdict.model import Finding, Judged, Verdict, conclude
 from harness.verdict.netdevs import judge_addresses, judge_role
 from harness.verdict.order import judge_chain
@@ -52,10 +58,20 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
     if expect.migration is not None:
         yield _finding(
             evidence,
-            f"every migration is {expect.migration}",
+            "the migrations are " + ", ".join(expect.migration)
+            if isinstance(expect.migration, tuple)
+            else f"every migration is {expect.migration}",
             ("expect", "migration"),
             judge_end(evidence, expect.migration),
         )
+    for number, item in enumerate(expect.states):
+        for side, statuses in item.sides().items():
+            yield _finding(
+                evidence,
+                f"migration {number + 1} by its {side}: {', '.join(map(str, statuses))}",
+                ("expect", "states", number, side),
+                judge_sequence(evidence, number, side, statuses),
+            )
     if expect.steps is not None:
         yield _finding(evidence, "every step works", ("expect", "steps"), judge_all_steps(evidence))
     for guest in expect.leaks:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.case.check_migrations import begun
+from harness.case.states import StatusItem, matches
 from harness.case.step import Placed
 from harness.observe import TRAFFIC_STEP, QmpEvent
 from harness.verdict.evidence import Evidence, Migration
@@ -36,15 +38,35 @@ def host_of(evidence: Evidence, migration: Migration, role: RoleName) -> str:
     return ""
 
 
-def judge_end(evidence: Evidence, wanted: str) -> Judged:
-    """Whether every migration that the case asks for ended with the wanted status."""
-    asked = sum(one.step.migrate is not None for one in evidence.bound.placed)
-    judged = [_end(evidence, migration, wanted) for migration in evidence.migrations]
+def judge_end(evidence: Evidence, wanted: str | tuple[str, ...]) -> Judged:
+    """Whether every migration that the case asks for ended with the wanted status: the same
+    for all, or one for each."""
+    asked = len(begun(evidence.bound.placed))
+    each = wanted if isinstance(wanted, tuple) else (wanted,) * asked
+    judged = [_end(evidence, *one) for one in zip(evidence.migrations, each, strict=False)]
     if len(judged) < asked:
         judged.append(
             Judged(Outcome.CANNOT_TELL, f"{asked - len(judged)} of {asked} migrations never began")
         )
     return worst(judged)
+
+
+def judge_sequence(
+    evidence: Evidence, number: int, role: RoleName, wanted: tuple[StatusItem, ...]
+) -> Judged:
+    """Whether migration ``number`` (from 0) went through exactly these statuses, by one side."""
+    if number >= len(evidence.migrations):
+        return Judged(Outcome.CANNOT_TELL, f"migration {number + 1} of the case never began")
+    migration = evidence.migrations[number]
+    told = states(evidence, migration, role)
+    if not told:
+        return Judged(
+            Outcome.CANNOT_TELL,
+            f"step {migration.step}: no MIGRATION event of the {role}'s QEMU was recorded",
+        )
+    seen = tuple(status for status, _ in told)
+    reason = f"step {migration.step}: " + ", ".join(f"{status} {at}" for status, at in told)
+    return Judged(Outcome.PASSED if matches(wanted, seen) else Outcome.FAILED, reason)
 
 
 def _end(evidence: Evidence, migration: Migration, wanted: str) -> Judged:
@@ -78,7 +100,11 @@ def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:
         words = evidence.qemu_words.get((migration.guest, host), QemuWords())
         versions.append(named(version, words))
         seen = [status for status, _ in states(evidence, migration, role)]
-        judged.append(judge_states(role, seen, version, words))
+        # A destination is not told that the source gave up: its connection ends.
+        ended = [status for status, _ in states(evidence, migration, "source")][-1:]
+        given_up = role == "destination" and ended in (["failed"], ["cancelled"])
+        open_end = f"the source's migration {ended[0]}" if given_up else ""
+        judged.append(judge_states(role, seen, version, words, open_end=open_end))
     return " and ".join(dict.fromkeys(versions)), worst(judged)
 
 

@@ -99,6 +99,8 @@ def _judge(evidence: Evidence, moment: str, pair: Pair, demand: _Demand) -> Judg
         migrations = [one for one in evidence.migrations if one.guest == pair.guest]
         if not migrations:
             return Judged(Outcome.CANNOT_TELL, f"no migration of {pair.guest} began")
+        # One that was given up in wait-unplug has no precopy to judge.
+        migrations = [one for one in migrations if _has_precopy(evidence, one)] or migrations[:1]
         return worst(_precopy(evidence, one, pair, demand) for one in migrations)
     judged = _snapshot(evidence, moment, pair, demand)
     if moment == "end" and judged.outcome is not Outcome.CANNOT_TELL:
@@ -170,6 +172,11 @@ def _border(
         if name and fact.name == name:
             return moment
     return None
+
+
+def _has_precopy(evidence: Evidence, migration: Migration) -> bool:
+    given_up = any(_border(evidence, migration, status=word) for word in _GIVEN_UP)
+    return not given_up or _border(evidence, migration, status="active") is not None
 
 
 def _precopy(evidence: Evidence, migration: Migration, pair: Pair, demand: _Demand) -> Judged:

@@ -173,7 +173,7 @@ BAD = {
         HEAD + "steps: [{pause: 1s, migrate: {guest: g1, to: beta}}]\n",
         [
             "a step has exactly one verb (migrate, wait, pause, exec, ",
-            "repeat), found the verbs migrate and pause",
+            "), found the verbs migrate and pause",
         ],
     ),
     "an unknown guest, host and endpoint": (

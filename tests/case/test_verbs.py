@@ -84,8 +84,8 @@ BAD = {
     ),
     "two things to wait for": (
         "{wait: {for: {guest: g1, event: STOP, qemu-says: bad}, within: 1s}}",
-        "wait for exactly one of primary, standby, failover, event, qemu-says; found event and "
-        "qemu-says",
+        "wait for exactly one of primary, standby, failover, event, qemu-says, migration; found "
+        "event and qemu-says",
     ),
     "a netdev without its state": (
         "{wait: {for: {guest: g1, primary: net1}, within: 1s}}",
