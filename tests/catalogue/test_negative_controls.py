@@ -37,6 +37,7 @@ def on(old: str, new: str) -> tuple[str, str]:
     return (f"topologies/{old}.yaml", f"topologies/{new}.yaml")
 
 
+NESTED = ("removal-surprise",)
 UNPLUG = "unplug: {guest: g1, nic: hostdev0}"
 
 CONTROLS = (
@@ -191,6 +192,32 @@ CONTROLS = (
     ),
     Control("removal-ordered", "steps[1]", edits=(on("flat-native-hotplug", "flat-pair"),)),
     Control("removal-by-acpi", "steps[1]", edits=(on("flat-pair", "flat-native-hotplug"),)),
+    Control(
+        "no-addresses-on-slaves",
+        "expect.netdevs.precopy.g1.net1.addresses.standby",
+        edits=(
+            (
+                "steps:\n",
+                "steps:\n  - exec: {machine: g1, command: ip address add fe80::1/64 dev eth1}\n",
+            ),
+        ),
+    ),
+    Control(
+        "reset-during-wait-unplug",
+        "steps[4]",
+        edits=(
+            ("  - reset: {guest: g1}\n", "  - pause: 1s\n"),
+            ("migration: completed}, within: 60s", "migration: completed}, within: 5s"),
+        ),
+    ),
+    Control(
+        "removal-surprise",
+        "steps[1]",
+        edits=(
+            ("take-away: {guest: g1, nic: hostdev0, within: 60s}", "pause: 1s"),
+            ("state: absent}, within: 60s", "state: absent}, within: 5s"),
+        ),
+    ),
     Control("removal-ignored", "steps[1]", edits=(("echo $d > unbind;", ""),)),
 )
 
@@ -205,10 +232,12 @@ def controls() -> Iterator[object]:
     seen: set[str] = set()
     for control in CONTROLS:
         group = group_of(control.case)
-        marks = [pytest.mark.lab, getattr(pytest.mark, group)]
-        if group in seen:
+        nested = control.case in NESTED
+        marks = [pytest.mark.nested if nested else pytest.mark.lab, getattr(pytest.mark, group)]
+        if group in seen or nested:
             marks.append(pytest.mark.slow)
-        seen.add(group)
+        else:
+            seen.add(group)
         yield pytest.param(control, marks=marks, id=control.case)
 
 
