@@ -203,6 +203,14 @@ CONTROLS = (
         ),
     ),
     Control(
+        "streams-of-every-kind",
+        "expect.streams.*.lost",
+        edits=(
+            ("steps:\n", "steps:\n  - set-host-link: {host: beta, nic: pf, up: off}\n"),
+            ("state: up}, within: 60s}\n", "state: up}, within: 60s}\n  - pause: 20s\n"),
+        ),
+    ),
+    Control(
         "reset-during-wait-unplug",
         "steps[4]",
         edits=(
