@@ -50,3 +50,4 @@ bench: images ## the benchmarks: images, stages of a cold run, sending, reducing
 docs: setup ## regenerate the pages that are made from the code
 	$(BIN)/python -m harness.topology.reference > docs/topology-reference.md
 	$(BIN)/python -m harness.case.reference > docs/verbs.md
+	$(BIN)/harness catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md

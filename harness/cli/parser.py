@@ -63,6 +63,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true")
     one.add_argument("--timeline", action="store_true", help="every fact in its order")
 
+    one = add("catalogue", "catalogue.show", "print the page of all cases and their results")
+    one.add_argument("--cases", type=Path, default=Path("testcases"), metavar="DIR")
+    one = add("catalogue-add", "catalogue.add", "take results of runs into docs/catalogue.json")
+    one.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+
     one = add("matrix", "matrices.cells", "print the cells of a matrix; touch nothing")
     one.add_argument("file", type=Path, metavar="MATRIX")
     one.add_argument("--avocado", action="store_true",

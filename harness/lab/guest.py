@@ -280,6 +280,7 @@ class LabGuest:
         try:
             self.link.attach(instance.host.machine.connect(instance.socket_path("probe")))
             self.link.wait_monitoring(deadline.left)
+            instance = self.current  # it may have migrated since
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
         except (ReachError, LabError) as error:
             error.evidence = (*error.evidence, *self.console_tail())

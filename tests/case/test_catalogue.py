@@ -11,7 +11,7 @@ from harness.case.catalogue import GROUPS
 from harness.errors import ProblemsError
 from tests.case.files import HEAD, write
 
-CASES = sorted((pathlib.Path(__file__).parents[2] / "testcases").glob("*.yaml"))
+CASES = sorted((pathlib.Path(__file__).parents[2] / "testcases").rglob("*.yaml"))
 
 
 def test_a_case_names_its_group_its_sources_and_its_negative_control(
