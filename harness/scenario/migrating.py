@@ -219,7 +219,7 @@ class Migrating(Steps):
         if info.status == "completed":
             aftermath = after_completion(source, destination, deadline)
             aftermath = Aftermath(
-                aftermath.left, aftermath.wrong or _not_so_completed(ongoing, wanted)
+                aftermath.left, aftermath.wrong or _not_so_completed(ongoing, wanted, info)
             )
         else:
             aftermath = after_failure(
@@ -388,7 +388,7 @@ def _not_as_refused(error: QmpRefused, terms: Migrate) -> StepFailed | None:
     return StepFailed(f"{error.message}; wanted: {terms.ends}{wanted}")
 
 
-def _not_so_completed(ongoing: Ongoing, wanted: str) -> StepFailed | None:
+def _not_so_completed(ongoing: Ongoing, wanted: str, info: MigrationInfo) -> StepFailed | None:
     """What is wrong with a migration that completed, and left the guest where it should be."""
     guest = ongoing.guest.name
     if wanted != "completed":
@@ -398,6 +398,8 @@ def _not_so_completed(ongoing: Ongoing, wanted: str) -> StepFailed | None:
             f"{guest}: the migration completed before postcopy began",
             hint="give it more to do (memory that the guest uses), or less `bandwidth`",
         )
+    if (bound := ongoing.terms.passes) and not bound.meets(info.passes or 0):
+        return StepFailed(f"{guest}: {info.passes} passes over its memory, wanted {bound}")
     return None
 
 
