@@ -105,6 +105,16 @@ CONTROLS = (
             QUICK_CANCEL,
         ),
     ),
+    Control(
+        "device-del-in-wait-unplug",
+        "steps[1]",
+        edits=(
+            (
+                "  - migrate:",
+                "  - unplug: {guest: g1, nic: hostdev0, refused: already}\n  - migrate:",
+            ),
+        ),
+    ),
     Control("removal-before-active", "expect.order[0]", edits=(NOT_HELD,)),
     Control(
         "migrate-two-guests-at-once",
