@@ -203,6 +203,16 @@ CONTROLS = (
         ),
     ),
     Control(
+        "json-syntax-migrates",
+        "expect.order[0]",
+        edits=(
+            ("  - migrate", f"  - {UNPLUG}\n  - migrate"),
+            ("state: up}, within: 60s", "state: up}, within: 2s"),
+        ),
+    ),
+    Control("tap-down-behind-the-primary", "steps[2]", edits=(("nic: hostdev0", "nic: net1"),)),
+    Control("cable-of-the-host-lost", "steps[2]", edits=(("host: alpha", "host: beta"),)),
+    Control(
         "streams-of-every-kind",
         "expect.streams.*.lost",
         edits=(
