@@ -134,7 +134,18 @@ CONTROLS = (
         "steps[2]",
         edits=(("command: modprobe virtio_net", "command: 'true'"),),
     ),
-    Control("reboot-into-legacy", "steps[2]", edits=(("  - reset: {guest: g1}\n", ""),)),
+    Control(
+        "reboot-into-legacy",
+        "steps[3]",
+        edits=(
+            ("  - exec: {machine: g1, command: modprobe virtio_net}\n", ""),
+            (
+                "  - wait: {for: {guest: g1, primary: net1, state: present}, within: 20s}\n",
+                "",
+            ),
+            ("  - reset: {guest: g1}\n", "  - pause: 1s\n  - reset: {guest: g1}\n"),
+        ),
+    ),
     Control(
         "reboot",
         "steps[1]",
