@@ -39,6 +39,10 @@ selfcheck: setup ## the tests that need no VM
 test: check images ## all checks and tests, the nested lab included
 	$(BIN)/pytest --cov=harness --cov-report=term
 
+.PHONY: test-all
+test-all: check images ## the slow ones too: every case, every negative control, builds from sources
+	$(BIN)/pytest -m "slow or not slow" --cov=harness --cov-report=term
+
 .PHONY: bench
 bench: images ## the benchmarks: images, stages of a cold run, sending, reducing
 	$(BIN)/python benchmarks/build_images.py

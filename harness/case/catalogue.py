@@ -58,8 +58,10 @@ class Source(Part):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a case says of itself: its group, its sources, and what would make it fail."""
+    """What a case says of itself: its group, its sources, what would make it fail, and
+    whether it takes long."""
 
     group: Group | None = None
     source: tuple[Source, ...] = ()
     negative_control: str = ""
+    slow: bool = False

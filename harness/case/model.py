@@ -200,6 +200,9 @@ class CaseFile(Part):
         min_length=1,
         description="what makes the case fail, and how: so it is known to be able to",
     )
+    slow: bool = Field(
+        False, strict=True, description="runs only where slow tests are asked for: `-m slow`"
+    )
     topology: str | None = Field(None, description="topology file, relative to the case")
     topologies: dict[Name, str] = Field(
         default_factory=dict, description="several, each with a name; one test each"
@@ -215,7 +218,7 @@ class CaseFile(Part):
     @property
     def about(self) -> About:
         """What the case says of itself for the catalogue."""
-        return About(self.group, self.source, self.negative_control or "")
+        return About(self.group, self.source, self.negative_control or "", self.slow)
 
     @property
     def placed(self) -> tuple[Placed, ...]:

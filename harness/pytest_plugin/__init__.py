@@ -88,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "lab: boots real QEMU guests in namespaces (seconds)",
         "nested: boots nested host VMs with real vfio (a minute or more)",
+        "slow: a case that says of itself that it takes long",
         "topology(path): the topology of the `lab` fixture, relative to pytest's rootdir",
         "xdist_group(name): tests that one worker runs, one after the other",
         *(f"{name}: cases of the catalogue's group" for name in _GROUPS),

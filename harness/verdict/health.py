@@ -23,6 +23,8 @@ _COMPLAINTS = re.compile(
 """What the kernel prints when something is wrong with it (lib/bug.c, kernel/hung_task.c,
 kernel/rcu, net/core/dev.c, net/sched/sch_generic.c, kernel/locking/lockdep.c)."""
 _CRITICAL = 2
+_ORDINARY = "reboot: "
+"""A kernel that goes down says so as an emergency."""
 
 
 def judge_all_steps(evidence: Evidence) -> Judged:
@@ -88,7 +90,8 @@ def judge_kernel(evidence: Evidence, guest: str) -> Judged:
     since = start.t_ns if start else 0
     later = [fact for fact in messages if fact.t_ns + fact.err_ns >= since]
     for fact in later:
-        if fact.level <= _CRITICAL or _COMPLAINTS.search(fact.text):
+        critical = fact.level <= _CRITICAL and not fact.text.startswith(_ORDINARY)
+        if critical or _COMPLAINTS.search(fact.text):
             at = seconds(fact.t_ns, evidence.zero_ns)
             return Judged(Outcome.FAILED, f"{guest}'s kernel at {at}: {fact.text}")
     return Judged(Outcome.PASSED, f"{len(later)} messages of {guest}'s kernel, no complaint")

@@ -134,7 +134,18 @@ CONTROLS = (
         "steps[2]",
         edits=(("command: modprobe virtio_net", "command: 'true'"),),
     ),
-    Control("reboot-into-legacy", "steps[2]", edits=(("  - reset: {guest: g1}\n", ""),)),
+    Control(
+        "reboot-into-legacy",
+        "steps[3]",
+        edits=(
+            ("  - exec: {machine: g1, command: modprobe virtio_net}\n", ""),
+            (
+                "  - wait: {for: {guest: g1, primary: net1, state: present}, within: 20s}\n",
+                "",
+            ),
+            ("  - reset: {guest: g1}\n", "  - pause: 1s\n  - reset: {guest: g1}\n"),
+        ),
+    ),
     Control(
         "reboot",
         "steps[1]",
@@ -202,6 +213,16 @@ CONTROLS = (
             ),
         ),
     ),
+    Control(
+        "json-syntax-migrates",
+        "expect.order[0]",
+        edits=(
+            ("  - migrate", f"  - {UNPLUG}\n  - migrate"),
+            ("state: up}, within: 60s", "state: up}, within: 2s"),
+        ),
+    ),
+    Control("tap-down-behind-the-primary", "steps[2]", edits=(("nic: hostdev0", "nic: net1"),)),
+    Control("cable-of-the-host-lost", "steps[2]", edits=(("host: alpha", "host: beta"),)),
     Control(
         "streams-of-every-kind",
         "expect.streams.*.lost",

@@ -107,6 +107,12 @@ def test_a_complaint_of_the_kernel_fails(text: str, level: int, tmp_path: pathli
     assert text in told.reason
 
 
+def test_a_kernel_that_reboots_says_so_and_complains_of_nothing(tmp_path: pathlib.Path) -> None:
+    restart = kernel(5, "reboot: Restarting system", 0)
+
+    assert found(tmp_path, QUIET, "expect.kernel.g1", one=restart).outcome is Outcome.PASSED
+
+
 def test_a_complaint_from_before_the_start_is_not_the_cases(tmp_path: pathlib.Path) -> None:
     told = found(tmp_path, QUIET, "expect.kernel.g1", one=kernel(-5, "WARNING: at boot", 4))
 
