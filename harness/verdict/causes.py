@@ -168,11 +168,16 @@ def vf_without_driver(scene: Scene) -> Windows:
     if resume and scene.is_never_closed("destination"):
         on = scene.host("destination", ("vf-bus-master-on",), after=resume)
         if on is not None:
+            # Where a management layer attaches the VF, it has no address before that.
+            given = scene.host("destination", ("vf-mac-set",), after=resume)
+            since = f"RESUME ({scene.when(resume)})"
+            if given is not None:
+                since = f"the VF was given the guest's address ({scene.when(given)})"
             found += scene.between(
                 "vf-without-driver",
-                [resume],
+                [given or resume],
                 [on],
-                f"sent after RESUME ({scene.when(resume)}) and before the guest's driver took the "
+                f"sent after {since} and before the guest's driver took the "
                 f"VF ({scene.when(on)}): frames went to that VF, whose filter nothing closed",
             )
     return tuple(found)
@@ -322,8 +327,8 @@ def sending_by_lost_primary(scene: Scene) -> Windows:
         [unplug],
         [down[0]],
         f"sent by the guest between {_asked(unplug)} ({scene.when(unplug)}) and the primary's "
-        f"going down in the guest ({scene.when(down[0])}), and not certainly after its first frame by "
-        f"the standby ({scene.when(stay.end)}): the guest was giving up the primary that it had "
+        f"going down in the guest ({scene.when(down[0])}), and not certainly after its first frame "
+        f"by the standby ({scene.when(stay.end)}): the guest was giving up the primary that it had "
         "sent by",
         begun_by=stay.end,
     )

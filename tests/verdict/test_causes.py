@@ -449,3 +449,16 @@ def test_a_vf_that_keeps_the_address_until_it_is_cleared_takes_frames_until_then
     assert (window.from_ns, window.to_ns) == (1201 * MS, 1400 * MS)
     assert "before the VF's MAC address was cleared" in window.reason
     assert not ask(vf_without_driver, tmp_path, {**changes, "off": None})
+
+
+def test_a_vf_that_is_given_the_address_after_resume_takes_no_frames_before(
+    tmp_path: pathlib.Path,
+) -> None:
+    changes = {
+        "given": host(2300, "beta", "vf-mac-set"),
+        "on": host(2450, "beta", "vf-bus-master-on"),
+    }
+    (window,) = ask(vf_without_driver, tmp_path, changes)
+
+    assert (window.from_ns, window.to_ns) == (2300 * MS, 2450 * MS)
+    assert "the VF was given the guest's address" in window.reason
