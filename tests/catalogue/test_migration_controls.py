@@ -115,6 +115,17 @@ CONTROLS = (
             ),
         ),
     ),
+    Control(
+        "silent-guest-after-a-cancel",
+        "expect.streams.echo.lost.after",
+        edits=(
+            (
+                "traffic:\n",
+                "traffic:\n"
+                "  own: {from: g1, to: client, udp: {rate: 50/s, size: 128}, rate_tolerance: 50%}\n",
+            ),
+        ),
+    ),
     Control("removal-before-active", "expect.order[0]", edits=(NOT_HELD,)),
     Control(
         "migrate-two-guests-at-once",
