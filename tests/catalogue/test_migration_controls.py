@@ -122,7 +122,7 @@ CONTROLS = (
             (
                 "traffic:\n",
                 "traffic:\n"
-                "  own: {from: g1, to: client, udp: {rate: 50/s, size: 128}, rate_tolerance: 50%}\n",
+                "  own: {from: g1, to: client, rate_tolerance: 50%, udp: {rate: 50/s, size: 99}}\n",
             ),
         ),
     ),
