@@ -14,7 +14,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from harness.case.references import Reference
 from harness.case.statuses import Status
-from harness.case.values import Duration, Part
+from harness.case.values import CountText, Duration, Part
 from harness.topology.model import BitRate, Switch
 
 Side = Literal["source", "destination"]
@@ -99,6 +99,9 @@ class Migrate(Part):
     error: Text | None = Field(
         None, description="part of what QEMU says of the failure, on either side"
     )
+    passes: CountText | None = Field(
+        None, description="over the guest's memory, of one that completes: `>= 4`"
+    )
     wait: Switch = Field(
         True,
         description="no: the step ends when the migration has begun; a later "
@@ -107,7 +110,7 @@ class Migrate(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Migrate:
-        ends = self.model_fields_set & {"outcome", "error", "cancel", "kill"}
+        ends = self.model_fields_set & {"outcome", "error", "cancel", "kill", "passes"}
         if not self.wait and self.outcome != "refused" and ends:
             raise ValueError(
                 f"`{sorted(ends)[0]}` is of the end, which this step does not wait for "

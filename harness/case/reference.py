@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from harness.case.conditions import Condition
 from harness.case.step import Step
+from harness.case.values import Bound
 
 _HEAD = """\
 # Verbs
@@ -43,6 +44,7 @@ _KINDS: tuple[tuple[Any, str], ...] = (
     (bool, "true or false"),
     (float, "duration"),
     (Condition, "a condition, see below"),
+    (Bound, "a bound, `>= 4`"),
 )
 
 

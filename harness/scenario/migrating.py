@@ -5,23 +5,28 @@ then ``ongoing`` has it, other steps can happen meanwhile, and the step that wai
 end (`completed`, `failed`, `cancelled`) concludes it: the guest goes on with the side that
 is left, the other QEMU is retired.
 
-Neighbours: ``aftermath`` looks where the guest is at the end; ``verbs`` has the other verbs
-and the table of all; ``harness.vm`` speaks to QEMU.
+Neighbours: ``ongoing`` is one of them, ``aftermath`` looks where the guest is at the end;
+``verbs`` has the other verbs and the table of all; ``harness.vm`` speaks to QEMU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from harness.case import Condition, Migrate, Qmp, QmpCommand
 from harness.errors import DeadlineExceeded, InputError, LabError, VmExited
 from harness.lab import Instance, Lab, LabGuest
-from harness.observe import Note, QmpEvent
+from harness.observe import Note
 from harness.observe.record import now_ns
 from harness.reach.deadline import Deadline
-from harness.scenario.aftermath import Aftermath, Side, after_completion, after_failure
+from harness.scenario.aftermath import Aftermath, after_completion, after_failure
+from harness.scenario.ongoing import (
+    Ongoing,
+    is_status,
+    must_say,
+    not_as_refused,
+    not_so_completed,
+)
 from harness.scenario.orchestrating import after_migration, before_migration
 from harness.scenario.outcome import StepFailed
 from harness.scenario.steps import Steps
@@ -35,45 +40,6 @@ _AT_ONCE_S = 10.0
 """For what a QEMU does without a guest or a network to wait for."""
 _PORTS = 10
 """So many are tried until one is free."""
-
-
-@dataclass(slots=True)
-class Ongoing:
-    """A migration that has begun. ``since`` is the position in the source's events before it,
-    ``position`` that of the first which no step has waited for yet."""
-
-    guest: LabGuest
-    source: Instance
-    destination: Instance
-    terms: Migrate
-    since: int
-    position: int
-    ran: bool
-    """Whether the guest ran when it began."""
-    uri: str = ""
-    """Where the destination listens."""
-
-    def side(self, instance: Instance) -> Side:
-        host = instance.host.name
-        return Side(instance.vm, self.guest.qemu_versions[host], self.guest.machine_types[host])
-
-    def next_status(self, deadline: Deadline, *, what: str) -> str:
-        """The next status that the source reports and that no step has waited for."""
-        vm = self.source.vm
-        event = vm.wait_event(_is_status, deadline, since=self.position, what=what)
-        self.position = vm.events.index(event, self.position) + 1
-        return str(event.data.get("status"))
-
-    def seen(self, status: str) -> bool:
-        """Whether the source has reported a status since it began."""
-        return any(
-            _is_status(event) and event.data.get("status") == status
-            for event in self.source.vm.events[self.since :]
-        )
-
-
-def _is_status(event: QmpEvent) -> bool:
-    return event.name == "MIGRATION"
 
 
 class Migrating(Steps):
@@ -140,7 +106,7 @@ class Migrating(Steps):
         try:
             self._start(ongoing)
         except QmpRefused as error:
-            self._go_on(ongoing, Aftermath("source", _not_as_refused(error, terms)))
+            self._go_on(ongoing, Aftermath("source", not_as_refused(error, terms)))
             return None
         if terms.ends == "refused":
             source.vm.migrate_cancel()
@@ -219,7 +185,7 @@ class Migrating(Steps):
         if info.status == "completed":
             aftermath = after_completion(source, destination, deadline)
             aftermath = Aftermath(
-                aftermath.left, aftermath.wrong or _not_so_completed(ongoing, wanted)
+                aftermath.left, aftermath.wrong or not_so_completed(ongoing, wanted, info)
             )
         else:
             aftermath = after_failure(
@@ -232,7 +198,7 @@ class Migrating(Steps):
             )
             if error and aftermath.wrong is None:
                 words = (info.error, *destination.vm.log_tail(), *source.vm.log_tail())
-                aftermath = Aftermath(aftermath.left, _must_say(source.vm.guest, error, words))
+                aftermath = Aftermath(aftermath.left, must_say(source.vm.guest, error, words))
         self._go_on(ongoing, aftermath)
 
     def _give_up(self, ongoing: Ongoing, error: DeadlineExceeded) -> NoReturn:
@@ -320,7 +286,7 @@ class Migrating(Steps):
     def _recover(self, ongoing: Ongoing) -> None:
         destination = ongoing.destination.vm
         destination.wait_event(
-            lambda event: _is_status(event) and event.data.get("status") == "postcopy-paused",
+            lambda event: is_status(event) and event.data.get("status") == "postcopy-paused",
             Deadline(_AT_ONCE_S),
             what="postcopy-paused of the destination",
         )
@@ -378,33 +344,3 @@ class Migrating(Steps):
                 f"{guest}: no migration of it is going on",
                 hint="begin one that the step does not wait for: migrate: {..., wait: no}",
             ) from None
-
-
-def _not_as_refused(error: QmpRefused, terms: Migrate) -> StepFailed | None:
-    """What is wrong with a migration that QEMU did not begin; None when it was not to."""
-    if terms.ends == "refused" and (terms.error or "") in error.description:
-        return None
-    wanted = f": {terms.error}" if terms.error else ""
-    return StepFailed(f"{error.message}; wanted: {terms.ends}{wanted}")
-
-
-def _not_so_completed(ongoing: Ongoing, wanted: str) -> StepFailed | None:
-    """What is wrong with a migration that completed, and left the guest where it should be."""
-    guest = ongoing.guest.name
-    if wanted != "completed":
-        return StepFailed(f"{guest}: the migration completed, wanted: {wanted}")
-    if ongoing.terms.mode == "postcopy" and not ongoing.seen("postcopy-active"):
-        return StepFailed(
-            f"{guest}: the migration completed before postcopy began",
-            hint="give it more to do (memory that the guest uses), or less `bandwidth`",
-        )
-    return None
-
-
-def _must_say(guest: str, wanted: str, words: Sequence[str]) -> StepFailed | None:
-    if any(wanted in line for line in words):
-        return None
-    return StepFailed(
-        f"{guest}: the migration failed, and neither side says {wanted!r}",
-        evidence=tuple(line for line in words if line),
-    )

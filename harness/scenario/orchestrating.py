@@ -22,6 +22,7 @@ from harness.reach.wire import AgentRefused
 from harness.scenario.devices import attach, await_detached, request_detach
 from harness.scenario.outcome import StepFailed
 from harness.scenario.steps import Carriers, Steps
+from harness.vm.session import QmpRefused
 
 _DETACH_S = 30.0
 
@@ -29,7 +30,7 @@ _DETACH_S = 30.0
 def before_migration(
     steps: Steps, guest: LabGuest, left_out: Collection[str], deadline: Deadline
 ) -> None:
-    """On the source. StepFailed when the guest does not let go of a primary."""
+    """On the source. StepFailed when QEMU or the guest does not let go of a primary."""
     for pair in guest.plan.pairs:
         if pair.primary is None or pair.primary not in guest.plugged:
             continue
@@ -39,10 +40,10 @@ def before_migration(
             delete_fdb(steps, guest, pair.primary)
         if "detach" not in left_out:
             since = len(guest.current.vm.events)
-            request_detach(guest, pair.primary)
             try:
+                request_detach(guest, pair.primary)
                 await_detached(guest, pair.primary, deadline.at_most(_DETACH_S), since=since)
-            except DeadlineExceeded as error:
+            except (DeadlineExceeded, QmpRefused) as error:
                 raise StepFailed(error.message) from error
         if "vf-mac" not in left_out:
             guest.current.host.give_vf_mac(guest.current.placement, pair.primary, own=False)

@@ -173,7 +173,7 @@ class _Story:
         gone = any(self._primary_events(pair, "removed") for pair in self._pairs)
         unplugged = unplug or detach or waiting or gone or (self._pairs and not self._source)
         if unplugged:
-            begins = "the request to detach" if detach and not unplug else "UNPLUG_PRIMARY"
+            begins = "request to detach" if detach and not unplug else "UNPLUG_PRIMARY"
             found.append(("unplug", f"the source's {begins}", unplug or detach))
         if active or not bad:
             found.append(("precopy", "the source's `active`", active))

@@ -11,7 +11,7 @@ from harness.verdict import Finding, Outcome, Verdict, judge
 from harness.verdict.grammar import judge_states
 from harness.verdict.model import conclude
 from harness.versions import QemuWords
-from tests.verdict.story import Story, status, step
+from tests.verdict.story import MS, Story, qmp, status, step
 
 COMPLETED = "  migration: completed\n"
 
@@ -404,3 +404,34 @@ def test_a_migration_that_qemu_was_to_refuse_is_none(tmp_path: pathlib.Path) -> 
 
     assert [one.step for one in evidence.migrations] == ["2 migrate"]
     assert of(judge(evidence), "expect.migration").outcome is Outcome.PASSED
+
+
+ABSENT = "  netdevs: {precopy: {g1: {net1: {primary: absent}}}}\n"
+ABSENT_PATH = "expect.netdevs.precopy.g1.net1.primary"
+
+
+def test_a_migration_given_up_in_wait_unplug_has_no_precopy_to_judge(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = cancelled_then_completed(tmp_path, ABSENT)
+    for name in ("s active", "added", "enslaved", "up"):  # it is not plugged back meanwhile
+        del story.facts[name]
+    # In the order in which its QEMU has said it: before `device`.
+    later = {name: story.facts.pop(name) for name in list(story.facts) if "again" in name}
+    early = {n: f for n, f in later.items() if f.t_ns < 3004 * MS}
+    story.facts |= {**early, "stop again": qmp(3003.5, "source", "STOP"), **later}
+
+    found = of(judge(story.evidence()), ABSENT_PATH)
+
+    assert found.outcome is Outcome.PASSED
+    assert "precopy from +3.003s (source active)" in found.reason
+
+
+def test_where_every_migration_was_given_up_so_precopy_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = cancelled_then_completed(tmp_path, ABSENT)
+    for name in [name for name in story.facts if name == "s active" or "again" in name]:
+        del story.facts[name]
+
+    assert of(judge(story.evidence()), ABSENT_PATH).outcome is Outcome.CANNOT_TELL
