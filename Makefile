@@ -39,6 +39,10 @@ selfcheck: setup ## the tests that need no VM
 test: check images ## all checks and tests, the nested lab included
 	$(BIN)/pytest --cov=harness --cov-report=term
 
+.PHONY: test-all
+test-all: check images ## the slow ones too: every case, every negative control, builds from sources
+	$(BIN)/pytest -m "slow or not slow" --cov=harness --cov-report=term
+
 .PHONY: bench
 bench: images ## the benchmarks: images, stages of a cold run, warm and cold, sending, reducing
 	$(BIN)/python benchmarks/build_images.py
@@ -56,3 +60,5 @@ bench-vng: images ## a first command in a guest, against virtme-ng (installed in
 .PHONY: docs
 docs: setup ## regenerate the pages that are made from the code
 	$(BIN)/python -m harness.topology.reference > docs/topology-reference.md
+	$(BIN)/python -m harness.case.reference > docs/verbs.md
+	$(BIN)/harness catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from harness.case.check_gate import check_gate
+from harness.case.check_migrations import check_destinations, check_migrations
 from harness.case.check_paths import check_paths
 from harness.case.check_streams import check_streams_against, check_streams_inside
 from harness.case.expect import TCP_METRICS, PathBound, StreamBound, TcpBound
 from harness.case.model import CaseFile
 from harness.case.phases import PHASES
-from harness.case.steps import Reference
+from harness.case.references import Reference
 from harness.document import Document, Path, suggestion
 from harness.errors import Problem
 from harness.observe import LAB
@@ -51,7 +52,8 @@ def check_inside(document: Document, case: CaseFile) -> Iterator[Problem]:
     yield from check_streams_inside(document, case)
     yield from check_gate(document, case)
     yield from _steps_in_order(document, case)
-    if not any(step.migrate for step in case.steps):
+    yield from check_migrations(document, case)
+    if not any(one.step.migrate for one in case.placed):
         yield from _without_migration(document, case)
 
 
@@ -87,8 +89,9 @@ def _metrics_fit(document: Document, case: CaseFile) -> Iterator[Problem]:
 
 def _steps_in_order(document: Document, case: CaseFile) -> Iterator[Problem]:
     """A step named in an order is there, and comes in a migration."""
-    first = next((n for n, step in enumerate(case.steps, 1) if step.migrate), len(case.steps) + 1)
-    verbs = [step.verb for step in case.steps[first - 1 :]]
+    placed = case.placed
+    first = next((one.place for one in placed if one.step.migrate), len(case.steps) + 1)
+    verbs = [one.step.verb for one in placed if one.place >= first]
     for number, chain in enumerate(case.expect.order):
         for event in chain:
             wanted = event.step_number
@@ -115,6 +118,8 @@ def _without_migration(document: Document, case: CaseFile) -> Iterator[Problem]:
     hint = "add a step `migrate: {guest: ..., to: ...}`"
     if case.expect.migration is not None:
         yield document.problem(("expect", "migration"), "no step migrates a guest", hint)
+    if case.expect.states:
+        yield document.problem(("expect", "states"), "no step migrates a guest", hint)
     if case.expect.netdevs.precopy:
         yield document.problem(
             ("expect", "netdevs", "precopy"),
@@ -154,7 +159,7 @@ def check_against(
     for number, step in enumerate(case.steps):
         for reference in step.action.refers():
             yield from _follow(document, ("steps", number, step.verb), reference, topology, name)
-    yield from _destinations(document, case, topology)
+    yield from check_destinations(document, case, topology)
     for reference in case.expect.refers():
         yield from _follow(document, ("expect",), reference, topology, name)
     yield from _standbys_in_order(document, case, topology, name)
@@ -167,6 +172,9 @@ def _follow(
 ) -> Iterator[Problem]:
     path, name = base + reference.path, reference.name
     key = base == ("expect",)  # guests and standbys are keys there
+    if reference.kind in ("nic", "host-nic"):
+        yield from _nic(document, path, reference, topology)
+        return
     if reference.kind == "standby":
         guest = topology.guests.get(reference.guest)
         if guest is None:
@@ -209,6 +217,21 @@ def _follow(
         )
 
 
+def _nic(
+    document: Document, path: Path, reference: Reference, topology: Topology
+) -> Iterator[Problem]:
+    """A NIC of a guest, or of a host, by its id."""
+    what = "host" if reference.kind == "host-nic" else "guest"
+    machines = topology.hosts if what == "host" else topology.guests
+    machine = machines.get(reference.guest)
+    if machine is not None and reference.name not in machine.nics:
+        yield document.problem(
+            path,
+            f"'{reference.name}' is not a NIC of {what} '{reference.guest}'",
+            suggestion(reference.name, machine.nics, none="it has none"),
+        )
+
+
 def _known(kind: str, topology: Topology) -> list[str]:
     if kind == "guest":
         return list(topology.guests)
@@ -224,28 +247,11 @@ def _has_address(name: str, topology: Topology) -> bool:
     return any(nic.address for nic in topology.namespaces[name].nics.values())
 
 
-def _destinations(document: Document, case: CaseFile, topology: Topology) -> Iterator[Problem]:
-    """A guest cannot migrate to where it is when the step comes."""
-    where = {name: guest.host for name, guest in topology.guests.items()}
-    for number, step in enumerate(case.steps):
-        if step.migrate is None or step.migrate.guest not in where:
-            continue
-        guest, to = step.migrate.guest, step.migrate.to
-        if where[guest] == to:
-            others = [host for host in topology.hosts if host != to]
-            yield document.problem(
-                ("steps", number, "migrate", "to"),
-                f"guest '{guest}' is on '{to}' already when this step comes",
-                f"other hosts: {', '.join(others)}" if others else "there is no other host",
-            )
-        where[guest] = to
-
-
 def _standbys_in_order(
     document: Document, case: CaseFile, topology: Topology, name: str
 ) -> Iterator[Problem]:
     """A standby named in an order belongs to a guest that migrates."""
-    guests = {step.migrate.guest for step in case.steps if step.migrate}
+    guests = {one.step.migrate.guest for one in case.placed if one.step.migrate}
     standbys = _standbys(guests, topology)
     for number, chain in enumerate(case.expect.order):
         for event in chain:

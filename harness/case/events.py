@@ -23,57 +23,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.case.steps import Step
+from harness.case.qmp import QMP_EVENTS
+from harness.case.statuses import MIGRATION_STATUSES
+from harness.case.step import VERBS
 from harness.document import nearest
-
-MIGRATION_STATUSES = (
-    "setup",
-    "wait-unplug",
-    "active",
-    "pre-switchover",
-    "device",
-    "postcopy-active",
-    "postcopy-device",
-    "postcopy-paused",
-    "postcopy-recover",
-    "postcopy-recover-setup",
-    "completed",
-    "failing",
-    "failed",
-    "cancelling",
-    "cancelled",
-)
-"""QAPI MigrationStatus without `none` and `colo` (postcopy-device: 10.2, failing: 11.0)."""
-
-QMP_EVENTS = (
-    "ACPI_DEVICE_OST",
-    "BALLOON_CHANGE",
-    "BLOCK_IO_ERROR",
-    "DEVICE_DELETED",
-    "DEVICE_UNPLUG_GUEST_ERROR",
-    "FAILOVER_NEGOTIATED",
-    "GUEST_CRASHLOADED",
-    "GUEST_PANICKED",
-    "MEMORY_FAILURE",
-    "MIGRATION_PASS",
-    "NETDEV_STREAM_CONNECTED",
-    "NETDEV_STREAM_DISCONNECTED",
-    "NETDEV_VHOST_USER_CONNECTED",
-    "NETDEV_VHOST_USER_DISCONNECTED",
-    "NIC_RX_FILTER_CHANGED",
-    "POWERDOWN",
-    "RESET",
-    "RESUME",
-    "RTC_CHANGE",
-    "SHUTDOWN",
-    "STOP",
-    "SUSPEND",
-    "UNPLUG_PRIMARY",
-    "VFIO_MIGRATION",
-    "VSERPORT_CHANGE",
-    "WAKEUP",
-    "WATCHDOG",
-)
 
 LINK_EVENTS = (
     "added",
@@ -169,17 +122,16 @@ def _step_event(text: str, rest: list[str]) -> EventName:
     if len(rest) != 2 or rest[1] not in STEP_MOMENTS:
         raise ValueError(f"'{text}': wanted `step NUMBER begin` or `step VERB end`")
     step, what = rest
-    verbs = tuple(Step.model_fields)
     if step.isdecimal():
         if not int(step):
             raise ValueError(f"'{text}': steps count from 1")
         step = str(int(step))
-    elif step not in verbs:
+    elif step not in VERBS:
         raise ValueError(
             f"'{text}': '{step}' is neither the number of a step nor a verb"
-            + _nearest(step, verbs)
+            + _nearest(step, VERBS)
             + ": "
-            + ", ".join(verbs)
+            + ", ".join(VERBS)
         )
     return EventName("step", what, step=step)
 

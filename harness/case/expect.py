@@ -20,7 +20,9 @@ from harness.case.events import EventName, parse_chain
 from harness.case.netdevs import Netdevs
 from harness.case.pathbound import PathShare, PathText
 from harness.case.phases import GLOSSARY, PHASES
-from harness.case.steps import Reference
+from harness.case.references import Reference
+from harness.case.states import States
+from harness.case.statuses import End
 from harness.case.values import Bound, BoundText, CountText, Part, TimeBound, TimeBoundText
 
 
@@ -251,8 +253,20 @@ Chain = Annotated[
 class Expect(Part):
     """What has to hold for the case to pass."""
 
-    migration: Literal["completed", "failed", "cancelled"] | None = Field(
-        None, description="how every migration of the case ends, by the source's last status"
+    migration: End | tuple[End, ...] | None = Field(
+        None,
+        description="how the migrations of the case end, by the source's last status: one word for "
+        "all, or a list with one for each `migrate` step that is not to be refused",
+    )
+    states: tuple[States, ...] = Field(
+        (),
+        description="the statuses of the migrations, all of them and in their order; an item for "
+        "each `migrate` step that is not to be refused",
+    )
+    steps: Literal["work"] | None = Field(
+        None,
+        description="every step comes to its wanted end; for a case whose steps say it all "
+        "(a step that does not is a finding in any case)",
     )
     netdevs: Netdevs = Netdevs()
     order: tuple[Chain, ...] = Field(
@@ -264,8 +278,21 @@ class Expect(Part):
         default_factory=dict, description="bounds per stream; `*` holds for every stream"
     )
 
+    leaks: dict[str, Literal["none"]] = Field(
+        default_factory=dict,
+        description="guest: at the end its QEMU has the devices, netdevs and number of objects "
+        "that it had at the start, and the guest has the netdevs",
+    )
+    kernel: dict[str, Literal["quiet"]] = Field(
+        default_factory=dict,
+        description="guest: its kernel complains of nothing (WARNING, BUG, a hung task, ...)",
+    )
+
     def refers(self) -> Iterator[Reference]:
         """Every guest, standby and host that is named, with the path inside ``expect``."""
+        for key, guests in (("leaks", self.leaks), ("kernel", self.kernel)):
+            for guest in guests:
+                yield Reference((key, guest), "guest", guest)
         for moment, shapes in self.netdevs.moments():
             for guest, pairs in shapes.items():
                 yield Reference(("netdevs", moment, guest), "guest", guest)

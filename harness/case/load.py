@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from harness.case.catalogue import About
 from harness.case.check import check_against, check_inside
 from harness.case.expect import Expect
 from harness.case.gate import Gate
 from harness.case.model import CaseFile, Scalar, Stream
 from harness.case.parameters import Filled, fill
-from harness.case.steps import Step
+from harness.case.step import Placed, Step, unrolled
 from harness.document import Document, Path, read, suggestion, survey
 from harness.errors import InputError, Problem, ProblemsError
 from harness.topology import Choices, choose
@@ -61,6 +62,7 @@ class BoundCase:
     boot: Literal["warm", "cold"] = "warm"
     """Whether the lab's machines may be loaded from saved states, or all boot."""
     gate: Gate | None = None
+    about: About = field(default_factory=About)
     choices: Choices = field(default_factory=Choices)
     """What was chosen in the place of what the topology's file says; it is in ``topology``."""
 
@@ -73,6 +75,11 @@ class BoundCase:
     def tcp(self) -> dict[str, Stream]:
         """The TCP streams."""
         return {name: one for name, one in self.traffic.items() if one.tcp is not None}
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The steps as they are carried out, repeats taken apart."""
+        return tuple(unrolled(self.steps))
 
     def place(self, path: Path) -> str:
         """``file:line`` of a part of the case (or of the part around it)."""
@@ -226,6 +233,7 @@ def _bound(
         model.expect,
         model.boot,
         model.gate,
+        model.about,
     )
     return bound, ()
 

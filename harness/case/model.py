@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
+from harness.case.catalogue import About, Group, Source
 from harness.case.expect import Expect
 from harness.case.gate import Gate
-from harness.case.steps import Step
+from harness.case.step import Placed, Step, unrolled
 from harness.case.values import Dscp, Duration, PacketRate, Part, Share
 from harness.topology.model import BitRate, Name
 
@@ -191,6 +192,18 @@ class CaseFile(Part):
     case: Annotated[str, AfterValidator(_claim)] = Field(
         description="the claim that the case checks"
     )
+    group: Group | None = Field(
+        None, description="what it is about; pytest selects by it: `-m hotplug`"
+    )
+    source: tuple[Source, ...] = Field((), description="where the behaviour is described")
+    negative_control: str | None = Field(
+        None,
+        min_length=1,
+        description="what makes the case fail, and how: so it is known to be able to",
+    )
+    slow: bool = Field(
+        False, strict=True, description="runs only where slow tests are asked for: `-m slow`"
+    )
     topology: str | None = Field(None, description="topology file, relative to the case")
     topologies: dict[Name, str] = Field(
         default_factory=dict, description="several, each with a name; one test each"
@@ -211,6 +224,16 @@ class CaseFile(Part):
     gate: Gate | None = Field(
         None, description="what two builds are compared by, and with which margin"
     )
+
+    @property
+    def about(self) -> About:
+        """What the case says of itself for the catalogue."""
+        return About(self.group, self.source, self.negative_control or "", self.slow)
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The steps as they are carried out, repeats taken apart."""
+        return tuple(unrolled(self.steps))
 
     @model_validator(mode="after")
     def _one_topology_key(self) -> CaseFile:

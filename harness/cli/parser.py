@@ -75,6 +75,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.set_defaults(command="bisect_step.step")
     one.add_argument("directory", type=Path)
 
+    one = add("catalogue", "catalogue.show", "print the page of all cases and their results")
+    one.add_argument("--cases", type=Path, default=Path("testcases"), metavar="DIR")
+    one = add("catalogue-add", "catalogue.add", "take results of runs into docs/catalogue.json")
+    one.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+
     one = add("matrix", "matrices.cells", "print the cells of a matrix; touch nothing")
     one.add_argument("file", type=Path, metavar="MATRIX")
     one.add_argument("--avocado", action="store_true",

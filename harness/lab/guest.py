@@ -32,12 +32,12 @@ from harness.lab.statestream import load_stream
 from harness.lab.taps import TapWatch
 from harness.observe import Accelerator, FactLog, HostEvent, LinkEvent, LinkState, QmpEvent
 from harness.observe.record import now_ns
-from harness.plan.model import GuestPlan, Placement
+from harness.plan.model import Command, GuestPlan, Placement
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestAgent, GuestMachine
 from harness.traffic.guestlink import GuestLink
 from harness.versions import QemuWords
-from harness.vm import Vm
+from harness.vm import RunState, Vm
 
 _START_S = 60.0
 _READY_S = 240.0
@@ -91,6 +91,7 @@ class Instance:
         run: str,
         handoff: FilterHandoff,
         taps: TapWatch | None,
+        tokens: Mapping[str, str],
     ) -> None:
         self.host = host
         self.placement = placement
@@ -99,8 +100,8 @@ class Instance:
         self.handoff = handoff
         self.taps = taps
         """The captures on its taps; None where nobody asked for any."""
-        self.loaded = False
-        """Whether the guest was loaded here from a saved state, instead of booted or migrated."""
+        self.tokens = tokens
+        """What the tokens of the plan are here (``vf:NIC`` -> its PCI address)."""
         self.probe: socket.socket | None = None
         """The measuring program's channel of a QEMU that the guest has not arrived in yet."""
 
@@ -136,6 +137,8 @@ class LabGuest:
         self._instances: list[Instance] = []
         self._current: Instance | None = None
         self._number = 0
+        self.plugged = [nic for nic, model in plan.nics.items() if model.plugged]
+        """The NICs that its QEMU has been given, in that order."""
         self.qemu_versions: dict[str, str] = {}
         """Host -> what the last QEMU there said of its version."""
         self.machine_types: dict[str, str] = {}
@@ -145,7 +148,7 @@ class LabGuest:
         self._words: dict[str, QemuWords] = {}
         self._lock = threading.Lock()
         self.links = LinkTable()
-        self.link = GuestLink(plan.name, facts.add, on_link=self.links.update)
+        self.link = self._new_link()
         self.machine = GuestMachine(GuestAgent(plan.name))
 
     @property
@@ -160,6 +163,11 @@ class LabGuest:
         return self._current
 
     @property
+    def running(self) -> bool:
+        """Whether it has a QEMU that can be spoken to."""
+        return self._current is not None and self._current.vm.state is not RunState.EXITED
+
+    @property
     def instances(self) -> Sequence[Instance]:
         """Every QEMU that the guest has had, and the one that waits for it, in their order."""
         with self._lock:
@@ -172,7 +180,7 @@ class LabGuest:
             self._number += 1
             number = self._number
         run = f"{host.machine.scratch}/{self.name}.{number}"
-        tokens = host.prepare(placement) | {"run": run}
+        tokens = host.prepare(placement, self.plugged) | {"run": run}
         host.machine.make_directory(run)
         images = self.plan.images[host.name]
         for ref in images:
@@ -190,14 +198,14 @@ class LabGuest:
         vm = Vm(
             self.name,
             host.machine,
-            (*qemu.argv(at), *command.resolved(tokens)),
+            (*qemu.argv(at), *self._with_plugged(command, placement).resolved(tokens)),
             qmp=f"{run}/qmp.sock",
             log=f"{run}/qemu.log",
             sink=on_event,
             on_exit=lambda vm: self._exited(vm, host),
         )
         taps = self._watch(host, placement, run, number)
-        instance = Instance(host, placement, vm, run, handoff, taps)
+        instance = Instance(host, placement, vm, run, handoff, taps, tokens)
         with self._lock:
             self._instances.append(instance)
         self._facts.add(
@@ -265,12 +273,26 @@ class LabGuest:
             raise StateError(
                 f"{self.name}: its state {state.digest[:16]} cannot be loaded: {error}",
             ) from error
-        instance.loaded = True
         self._current = instance
         return instance
 
     def _probe_of(self, instance: Instance) -> socket.socket:
         return instance.host.machine.connect(instance.socket_path("probe"))
+
+    def _with_plugged(self, command: Command, placement: Placement) -> Command:
+        """The command with the NICs that are plugged now: a destination has to have those that
+        the source has."""
+        args = command.args
+        for nic, device in placement.devices.items():
+            starts_with, size = self.plan.nics[nic].plugged, len(device.args)
+            if starts_with and nic not in self.plugged:
+                found = range(len(args) - size + 1)
+                at = next(n for n in found if args[n : n + size] == device.args)
+                args = args[:at] + args[at + size :]
+        for nic in self.plugged:
+            if not self.plan.nics[nic].plugged:
+                args += placement.devices[nic].args
+        return Command(command.qemu, args)
 
     def _watch(self, host: LabHost, placement: Placement, run: str, number: int) -> TapWatch | None:
         """Capture on the taps of the guest's pairs, from before its QEMU is there."""
@@ -308,14 +330,15 @@ class LabGuest:
             )
         )
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, deadline: Deadline | None = None) -> None:
         """Wait until the measuring program in the guest answers. LabError with the console."""
         instance = self.current
-        deadline = Deadline(_READY_S)
+        deadline = deadline or Deadline(_READY_S)
         try:
-            if not instance.loaded:
+            if not self.link.attached:  # a guest that was loaded is
                 self.link.attach(self._probe_of(instance))
             self.link.wait_monitoring(deadline.left)
+            instance = self.current  # it may have migrated since
             self.machine.agent.attach(instance.host.machine.connect(instance.socket_path("ga")))
             # Last: while QEMU says it all, the guest's devices wait.
             self._ask_words(instance)
@@ -331,6 +354,16 @@ class LabGuest:
         except ReachError as error:
             return (f"(the console cannot be read: {error.message})",)
         return tuple(text.replace("\r", "").splitlines()[-lines:])
+
+    def begin_anew(self) -> None:
+        """Forget what the guest's kernel has told: it is about to start again, with another
+        clock and other netdevs. ``wait_ready`` waits for the new one."""
+        self.link.close()
+        self.links = LinkTable()
+        self.link = self._new_link()
+
+    def _new_link(self) -> GuestLink:
+        return GuestLink(self.name, self._facts.add, on_link=self.links.update)
 
     def expect_at(self, instance: Instance) -> None:
         """Open the probe's channel of a QEMU that the guest is about to arrive in.

@@ -8,7 +8,7 @@ machine's agent, which undoes what it made. Neighbours: ``lab`` boots and reache
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 from harness.errors import LabError
 from harness.observe import HostEvent
 from harness.observe.record import now_ns
-from harness.plan.model import HostPlan, ImageRef, LinkPlan, Placement, TapPlan
+from harness.plan.model import HostPlan, ImageRef, LinkPlan, Placement, TapPlan, VfPlan
 from harness.reach.links import NO_MAC
 from harness.reach.machine import Machine
 from harness.reach.wire import AgentRefused
@@ -61,10 +61,12 @@ class LabHost:
     def name(self) -> str:
         return self.plan.name
 
-    def note(self, event: str, device: str = "", **data: str) -> None:
+    def note(self, event: str, device: str = "", *, guest: str = "", **data: str) -> None:
         """Record that the lab did something on this host, just now."""
         self._record(
-            HostEvent(t_ns=now_ns(), host=self.name, event=event, device=device, data=data)
+            HostEvent(
+                t_ns=now_ns(), host=self.name, event=event, guest=guest, device=device, data=data
+            )
         )
 
     def images_at(self, ref: ImageRef, local: str) -> str:
@@ -172,12 +174,13 @@ class LabHost:
         self.pfs[nic_name] = PhysicalFunction(ifname, found.pci, vfs)
         self.note("vfs-enabled", found.pci, vfs=" ".join(vfs))
 
-    def prepare(self, placement: Placement) -> dict[str, str]:
+    def prepare(self, placement: Placement, plugged: Collection[str]) -> dict[str, str]:
         """Make what the guest needs here: taps and bound VFs. Returns tokens for its command.
 
         The MAC address of a VF is set now, because the guest's driver asks for it in the
         first milliseconds of its probe; whether frames are steered to the VF yet is the
-        business of ``handoff``.
+        business of ``handoff``. One that is not among the ``plugged`` NICs, which the guest
+        starts with, gets it when it is plugged (``give_vf_mac``).
         """
         if placement.obstacle:
             raise LabError(
@@ -194,8 +197,8 @@ class LabHost:
                 # function back reads its own address, and not the guest's.
                 device = self.machine.pci.bind_vfio(pci)
                 self.note("vf-bound", pci, iommu_group=device.iommu_group or "none")
-                self.machine.links.set_vf_mac(pf.ifname, vf.index, vf.mac)
-                self.note("vf-mac-set", pci, mac=vf.mac)
+                if vf.nic in plugged:
+                    self._set_vf_mac(vf, vf.mac)
                 tokens[f"vf:{vf.nic}"] = pci
         return tokens
 
@@ -206,9 +209,30 @@ class LabHost:
                 self.machine.links.delete(tap.ifname)
             for vf in placement.vfs:
                 pf = self.pfs[vf.host_nic]
-                self.machine.links.set_vf_mac(pf.ifname, vf.index, NO_MAC)
-                self.note("vf-mac-cleared", pf.vfs[vf.index], mac=vf.mac)
+                self._set_vf_mac(vf, NO_MAC)
                 self.machine.pci.release_vfio(pf.vfs[vf.index])
+
+    def give_vf_mac(self, placement: Placement, nic: str, *, own: bool = True) -> bool:
+        """Give the VF of a guest's NIC the guest's address, or (not ``own``) none. False for a NIC
+        that is no VF."""
+        for vf in placement.vfs:
+            if vf.nic == nic:
+                self._set_vf_mac(vf, vf.mac if own else NO_MAC)
+                return True
+        return False
+
+    def _set_vf_mac(self, vf: VfPlan, mac: str) -> None:
+        pf = self.pfs[vf.host_nic]
+        self.machine.links.set_vf_mac(pf.ifname, vf.index, mac)
+        event = "vf-mac-cleared" if mac == NO_MAC else "vf-mac-set"
+        self.note(event, pf.vfs[vf.index], mac=vf.mac)
+
+    def port_of(self, placement: Placement, nic: str) -> str:
+        """The bridge port behind which a guest's NIC is: its tap, or the PF of its VF."""
+        for tap in placement.taps:
+            if tap.nic == nic:
+                return tap.ifname
+        return next(self.pfs[vf.host_nic].ifname for vf in placement.vfs if vf.nic == nic)
 
     def _make_tap(self, tap: TapPlan) -> None:
         links = self.machine.links

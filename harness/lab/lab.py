@@ -146,6 +146,9 @@ class Lab:
         walk(self.plan.steps, self._step, cancel=self._cancel, abandon=self._abandon)
         if self._cancel.is_set():
             raise Interrupted(f"lab {self.name}: interrupted while it was going up")
+        for name, plan in self.plan.guests.items():
+            if not plan.started:
+                self._guest(name)
         with self.progress.step("kernel logs of hosts"):
             for name in self.host_vms:
                 log = HostLog(name, self.hosts[name].machine, self.facts.add)
@@ -366,6 +369,21 @@ class Lab:
         )
 
     def _start(self, name: str) -> None:
+        guest = self._guest(name)
+        home = guest.plan.home
+        start_guest(
+            guest,
+            self.hosts[home],
+            self.images,
+            self.sandbox,
+            self.facts,
+            self.progress,
+            logs=self.logs,
+            warm=self.warm,
+            emulated_by=self._emulation(home),
+        )
+
+    def _guest(self, name: str) -> LabGuest:
         plan = self.plan.guests[name]
         guest = LabGuest(
             plan,
@@ -377,17 +395,7 @@ class Lab:
         )
         self.guests[name] = guest
         self._later(name, guest.close)
-        start_guest(
-            guest,
-            self.hosts[plan.home],
-            self.images,
-            self.sandbox,
-            self.facts,
-            self.progress,
-            logs=self.logs,
-            warm=self.warm,
-            emulated_by=self._emulation(plan.home),
-        )
+        return guest
 
     def _emulation(self, host: str) -> str:
         """What a host VM's processor comes from; empty for other hosts."""

@@ -99,6 +99,7 @@ class HostEvent(_Fact):
 
     ``event``: ``vf-bound``, ``vf-mac-set``, ``vf-mac-cleared``, ``vf-bus-master-on``,
     ``vf-bus-master-off``, ``vf-filter-opened``, ``vf-filter-closed``, ``fdb-cleared``,
+    ``detach-requested`` (of a NIC, by a step), ``standby-link-up``, ``standby-link-down``,
     ``qemu-started``, ``qemu-exited``, and of a pair's bridge entries ``fdb-learned``,
     ``fdb-moved``, ``fdb-removed`` (``device`` is the port, ``data`` tells the bridge). What
     happens on the networks' bridges has the host ``LAB``.
@@ -264,6 +265,26 @@ class ProbeLoad(_Fact):
     received_octets: int
 
 
+class Inventory(_Fact):
+    """What a guest's QEMU has: ids of devices (QOM's `/machine/peripheral`), names of the netdevs
+    (`info network`), and the number of all QOM objects (`info qom-tree`)."""
+
+    kind: Literal["inventory"] = "inventory"
+    guest: str
+    moment: str
+    devices: tuple[str, ...]
+    netdevs: tuple[str, ...]
+    objects: int
+
+
+class GuestBoot(_Fact):
+    """The guest was reset: what its kernel tells from here on has another clock, and its netdevs
+    are others. The next snapshot, ``boot``, has them."""
+
+    kind: Literal["guest-boot"] = "guest-boot"
+    guest: str
+
+
 class Note(_Fact):
     """Something a person reading the run should know; never judged."""
 
@@ -285,6 +306,8 @@ Fact = Annotated[
     | GuestStart
     | KernelMessage
     | ProbeLoad
+    | Inventory
+    | GuestBoot
     | Note,
     Field(discriminator="kind"),
 ]

@@ -25,7 +25,7 @@ from harness.plan.model import (
 )
 from harness.plan.names import derived_mac, free_addresses, ifname, neutral_mac
 from harness.plan.needs import needs_of
-from harness.plan.qemu import guest_command, guest_images, host_command, host_images
+from harness.plan.qemu import guest_command, guest_device, guest_images, host_command, host_images
 from harness.topology.model import (
     Accelerator,
     FilterHandoff,
@@ -38,6 +38,9 @@ from harness.topology.model import (
     Topology,
 )
 from harness.topology.vfs import vf_indices
+
+_QEMUS_MACS = "52:54:00:12:34:"
+"""QEMU gives 52:54:00:12:34:56 to the first NIC that is not told one, and so on."""
 
 
 def make_plan(topology: Topology) -> Plan:
@@ -179,17 +182,19 @@ class _Planner:
 
     def _guest(self, name: str, guest: Guest) -> GuestPlan:
         macs: dict[str, str] = {}
+        primaries: dict[str, str] = {}
+        unset = 0
         for nic_id, nic in guest.nics.items():
-            if nic.failover_pair_id is None:
+            if nic.failover_pair_id is None or nic.failover_pair_id not in guest.nics:
                 macs[nic_id] = nic.mac or self._mac("guest", name, nic_id)
+                if nic.mac is None and guest.unchecked:
+                    macs[nic_id] = f"{_QEMUS_MACS}{0x56 + unset:02x}"
+                    unset += 1
         for nic_id, nic in guest.nics.items():
             if nic.failover_pair_id is not None:
-                macs[nic_id] = nic.mac or macs[nic.failover_pair_id]
-        primaries = {
-            nic.failover_pair_id: nic_id
-            for nic_id, nic in guest.nics.items()
-            if nic.failover_pair_id
-        }
+                primaries.setdefault(nic.failover_pair_id, nic_id)
+                if nic_id not in macs:
+                    macs[nic_id] = nic.mac or macs[nic.failover_pair_id]
         pairs = tuple(
             PairPlan(nic_id, primaries.get(nic_id), macs[nic_id])
             for nic_id, nic in guest.nics.items()
@@ -203,6 +208,7 @@ class _Planner:
             pairs=pairs,
             placements={host: self._place(name, guest, macs, host) for host in self.topology.hosts},
             accelerator=guest.accelerator,
+            started=guest.started,
             images={host: guest_images(guest, host) for host in self.topology.hosts},
         )
 
@@ -229,10 +235,15 @@ class _Planner:
                         primary=nic.failover_pair_id is not None,
                     )
                 )
+        tap_of = {tap.nic: tap for tap in taps}
+        devices = {
+            nic_id: guest_device(nic_id, nic, guest, macs[nic_id], tap_of.get(nic_id))
+            for nic_id, nic in guest.nics.items()
+        }
         start, incoming, seed = (
             {
                 accelerator: guest_command(
-                    name, guest, host, macs, taps, vfs,
+                    name, guest, host, macs, devices,
                     accelerator=accelerator, incoming=waits, primaries=primaries,
                 )
                 for accelerator in _choices(guest.accelerator)
@@ -241,7 +252,9 @@ class _Planner:
         )  # fmt: skip
         if any(vf.pair is None for vf in vfs):
             seed = {}  # a VF that nothing unplugs for the save cannot be saved
-        return Placement(name, host, tuple(taps), tuple(vfs), start, incoming, seed)
+        return Placement(
+            name, host, tuple(taps), tuple(vfs), start, incoming, seed, devices=devices
+        )
 
 
 def _choices(accelerator: Accelerator) -> tuple[str, ...]:
@@ -274,6 +287,8 @@ def _steps(topology: Topology) -> list[Step]:
         if any(guest.accelerator is Accelerator.AUTO for guest in topology.guests.values()):
             steps.append(Step(f"accelerator {name}", (f"reach {name}",)))
     for name, guest in topology.guests.items():
+        if not guest.started:
+            continue
         # What a guest runs with depends on every host that it may migrate to.
         auto = guest.accelerator is Accelerator.AUTO
         tried = [f"accelerator {host}" for host in topology.hosts] if auto else []

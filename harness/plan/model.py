@@ -176,6 +176,20 @@ class VfPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """A guest NIC as QEMU is told of it: the properties of its netdev and of its device.
+
+    ``netdev`` is empty where it has none (vfio). ``args`` are the same on a command line.
+    Values are those of QMP: JSON's true, numbers and strings; ``@vf:NIC@`` may stand in them.
+    """
+
+    nic: str
+    netdev: Mapping[str, str | int | bool]
+    device: Mapping[str, str | int | bool]
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """A guest on one host: what has to exist there, and the command for it.
 
@@ -194,6 +208,8 @@ class Placement:
     """Accelerator -> the same machine without its primaries, to be booted and saved: loaded by
     ``incoming``, it gets them as after a migration. Empty where the guest cannot be saved."""
     obstacle: str = ""
+    devices: Mapping[str, DevicePlan] = field(default_factory=dict)
+    """Every NIC of the guest, whether the guest starts with it or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +232,8 @@ class GuestPlan:
     pairs: tuple[PairPlan, ...]
     placements: Mapping[str, Placement]
     accelerator: Accelerator
+    started: bool
+    """Whether it comes up with the lab; else a step starts it."""
     images: Mapping[str, tuple[ImageRef, ImageRef, ImageRef]]
     """Host -> the QEMU, kernel and initramfs that it has to have for the guest."""
 

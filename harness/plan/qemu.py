@@ -6,10 +6,18 @@ Sources: QEMU's documentation of virtio-net standby (``failover=on``,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
-from harness.plan.model import Command, ImageRef, LinkPlan, TapPlan, VfPlan
-from harness.topology.model import Guest, GuestNic, GuestNicModel, Host, HostNicModel
+from harness.plan.model import Command, DevicePlan, ImageRef, LinkPlan, TapPlan
+from harness.topology.model import (
+    MACHINE_BUSES,
+    Guest,
+    GuestNic,
+    GuestNicModel,
+    Host,
+    HostNicModel,
+)
 
 CHANNELS = {
     "ga": "org.qemu.guest_agent.0",
@@ -69,18 +77,19 @@ def guest_command(
     guest: Guest,
     host: str,
     macs: Mapping[str, str],
-    taps: Sequence[TapPlan],
-    vfs: Sequence[VfPlan],
+    devices: Mapping[str, DevicePlan],
     *,
     accelerator: str,
     incoming: bool = False,
     primaries: bool = True,
 ) -> Command:
-    """The command of ``guest`` on ``host``, which has ``taps`` and ``vfs`` ready."""
+    """The command of ``guest`` on ``host``, with those of its ``devices`` that it starts with."""
     # A migration needs the same CPU on both sides: `host` only where KVM makes it exact.
     cpu = guest.cpu or ("host" if accelerator == "kvm" else "qemu64")
     args = ["-name", name]
     args += _machine(guest.machine, accelerator, cpu, guest.cpus, guest.memory)
+    if not guest.acpi_hotplug:
+        args += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
     args += _control()
     kernel, initramfs = guest_images(guest, host)[1:]
     args += ["-kernel", f"@{kernel.token}@/vmlinux"]
@@ -91,10 +100,9 @@ def guest_command(
         args += ["-chardev", _socket_chardev(channel)]
         args += ["-device", f"virtserialport,chardev={channel},name={port}"]
     args += _root_ports(guest)
-    tap_of = {tap.nic: tap for tap in taps}
     for nic_id, nic in guest.nics.items():
-        if primaries or nic.failover_pair_id is None:
-            args += _guest_nic(nic_id, nic, macs[nic_id], tap_of.get(nic_id))
+        if nic.plugged and (primaries or nic.failover_pair_id is None):
+            args += devices[nic_id].args
     if incoming:
         args += ["-incoming", "defer"]
     return Command(guest.qemu_on(host), tuple(args))
@@ -129,7 +137,8 @@ def _root_ports(guest: Guest) -> list[str]:
     given = dict(guest.root_ports)
     used = {port.slot for port in given.values() if port.slot}
     number = 0
-    for bus in dict.fromkeys([*given, *(bus_of(n, nic) for n, nic in guest.nics.items())]):
+    buses = [bus_of(n, nic) for n, nic in guest.nics.items() if nic.bus not in MACHINE_BUSES]
+    for bus in dict.fromkeys([*given, *buses]):
         port = given.get(bus)
         slot = port.slot if port else None
         if slot is None:
@@ -137,36 +146,67 @@ def _root_ports(guest: Guest) -> list[str]:
             while number in used:
                 number += 1
             slot = number
-        hotplug = "" if port is None or port.hotplug else ",hotplug=off"
-        args += ["-device", f"pcie-root-port,id={bus},chassis={slot},slot={slot}{hotplug}"]
+        properties: dict[str, str | int | bool] = {"driver": "pcie-root-port", "id": bus}
+        properties |= {"chassis": slot, "slot": slot}
+        if port is not None and not port.hotplug:
+            properties["hotplug"] = False
+        args += ["-device", _device(properties, guest)]
     return args
 
 
-def _guest_nic(nic_id: str, nic: GuestNic, mac: str, tap: TapPlan | None) -> list[str]:
-    args: list[str] = []
+def guest_device(
+    nic_id: str, nic: GuestNic, guest: Guest, mac: str, tap: TapPlan | None
+) -> DevicePlan:
+    """A NIC of the guest, for the command line and for QMP."""
+    netdev: dict[str, str | int | bool] = {}
+    device: dict[str, str | int | bool] = {"driver": nic.model.value, "id": nic_id}
     bus = bus_of(nic_id, nic)
     if nic.model is GuestNicModel.VFIO:
-        device = f"vfio-pci,id={nic_id},host=@vf:{nic_id}@,bus={bus}"
+        device |= {"host": f"@vf:{nic_id}@", "bus": bus}
+    elif tap is None:
+        device |= {"bus": bus}
     else:
-        if tap is not None:
-            queues = f",queues={nic.queues}" if nic.queues > 1 else ""
-            vhost = ",vhost=on" if nic.vhost else ""
-            args += [
-                "-netdev",
-                f"tap,id=tap-{nic_id},ifname={tap.ifname},script=no,downscript=no{vhost}{queues}",
-            ]
+        netdev = {"type": "tap", "id": f"tap-{nic_id}", "ifname": tap.ifname}
+        netdev |= {"script": "no", "downscript": "no"}
+        if nic.vhost:
+            netdev["vhost"] = True
+        if nic.queues > 1:
+            netdev["queues"] = nic.queues
+        device["netdev"] = f"tap-{nic_id}"
+        # A guest that is unchecked may be about a NIC without an address.
+        if nic.mac is not None or not guest.unchecked:
+            device["mac"] = mac
         # romfile= (empty): a NIC with an option ROM adds a RAM block that the destination,
         # where the primary is not yet plugged, does not have ("Unknown ramblock").
-        device = f"{nic.model.value},id={nic_id},netdev=tap-{nic_id},mac={mac},bus={bus},romfile="
+        device |= {"bus": bus, "romfile": ""}
         if nic.queues > 1:
-            device += f",mq=on,vectors={2 * nic.queues + 2}"
+            device |= {"mq": True, "vectors": 2 * nic.queues + 2}
         if nic.mtu:
-            device += f",host_mtu={nic.mtu}"
+            device["host_mtu"] = nic.mtu
     if nic.failover:
-        device += ",failover=on"
-    if nic.failover_pair_id:
-        device += f",failover_pair_id={nic.failover_pair_id}"
-    return [*args, "-device", device]
+        device["failover"] = True
+    if nic.failover_pair_id and guest.orchestration == "qemu":
+        device["failover_pair_id"] = nic.failover_pair_id
+    args: list[str] = []
+    if netdev:
+        args += ["-netdev", ",".join(_classic(netdev, first="type"))]
+    args += ["-device", _device(device, guest)]
+    return DevicePlan(nic_id, netdev, device, tuple(args))
+
+
+def _device(properties: Mapping[str, str | int | bool], guest: Guest) -> str:
+    if guest.device_syntax == "json":
+        return json.dumps(dict(properties))
+    return ",".join(_classic(properties, first="driver"))
+
+
+def _classic(properties: Mapping[str, str | int | bool], *, first: str) -> Iterator[str]:
+    yield str(properties[first])
+    for key, value in properties.items():
+        if key != first:
+            # A boolean is `on` or `off` there.
+            said = ("off", "on")[value] if isinstance(value, bool) else value
+            yield f"{key}={said}"
 
 
 def host_command(

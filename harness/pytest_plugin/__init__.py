@@ -10,6 +10,7 @@
   in the place of what the topologies say, for cases and Python tests; with ``--matrix FILE``
   each case is a test for every cell: ``migrate.yaml::flat[qemu-11+kernel-7]``.
 * ``--boot cold`` boots every machine, instead of loading saved states.
+* A case is marked by its ``group``: ``-m hotplug``.
 * Tests are marked ``nested`` where the topology has hosts to boot, ``lab`` otherwise.
 * With pytest-xdist (``-n 2``) labs run side by side as far as the machine carries them; one
   that has to wait says for what (``harness.lab.claims``). Names and directories never collide.
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.lab import LabUnderTest
 
 _CASES = "testcases"
+# Those of harness.case.catalogue, which is not imported here; a test holds them together.
+_GROUPS = (
+    "startup", "restrictions", "hotplug", "migration", "guests", "orchestration", "filtering",
+    "links", "removal",
+)  # fmt: skip
 _CHOOSING = ("qemu", "guest_kernel", "host_kernel", "machine", "accelerator", "matrix")
 
 
@@ -89,7 +95,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "lab: boots real QEMU guests in namespaces (seconds)",
         "nested: boots nested host VMs with real vfio (a minute or more)",
+        "slow: a case that says of itself that it takes long",
         "topology(path): the topology of the `lab` fixture, relative to pytest's rootdir",
+        *(f"{name}: cases of the catalogue's group" for name in _GROUPS),
     ):
         config.addinivalue_line("markers", marker)
     if any(config.getoption(name) for name in _CHOOSING):

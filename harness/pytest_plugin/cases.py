@@ -48,6 +48,10 @@ class CaseFile(pytest.File):
             )
             for mark in marks_for(bound.topology):
                 item.add_marker(mark)
+            if bound.about.slow:
+                item.add_marker("slow")
+            if bound.about.group is not None:
+                item.add_marker(bound.about.group)
             if excluded:
                 item.add_marker(pytest.mark.skip(reason=f"excluded: {excluded}"))
             yield item

@@ -27,7 +27,7 @@ from typing import Literal
 import pytest
 from testinfra.host import Host
 
-from harness.case import PrimaryIs, Stream
+from harness.case import Action, State, Stream
 from harness.errors import HarnessError, InputError, RecordError
 from harness.images import Store
 from harness.lab import Lab, LabImages, Progress
@@ -83,26 +83,32 @@ class LabUnderTest:
         self.run_dir = run_dir
         self.verbs = Verbs(lab)
 
-    def migrate(self, guest: str, to: str, *, within: float = 60.0) -> MigrationInfo:
-        """Migrate (precopy) and wait for the end. StepFailed when the migration failed."""
-        return self.verbs.migrate(guest, to, within=within)
+    def migrate(
+        self, guest: str, to: str, *, within: float = 60.0, **terms: object
+    ) -> MigrationInfo:
+        """Migrate and wait for the end; ``terms`` are the other keys of the step in a case
+        (``mode="postcopy"``). StepFailed when it did not end as wanted."""
+        return self.verbs.migrate(guest, to, within=within, **terms)
 
     def wait_primary(
         self,
         guest: str,
         standby: str,
-        state: Literal["up", "present", "absent"] = "up",
+        state: State = "up",
         *,
         within: float = 60.0,
     ) -> None:
         """Wait for a state of the pair's primary; StepFailed says what it was instead."""
         self._pair(guest, standby)
-        wanted = PrimaryIs(guest=guest, primary=standby, state=state)
-        self.verbs.wait_primary(wanted, within=within)
+        self.verbs.wait_primary(guest, standby, state, within=within)
 
     def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
         """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""
         return self.verbs.exec(machine, command, rc=rc, within=within)
+
+    def do(self, action: Action) -> object:
+        """Any verb of a case, by its arguments: ``lab.do(Pause("2s"))``."""
+        return self.verbs.do(action)
 
     def host(self, machine: str) -> Host:
         """testinfra's ``host`` for a guest, a host or a namespace."""

@@ -14,9 +14,11 @@ from typing import Any
 from harness.observe import (
     Accelerator,
     Fact,
+    GuestBoot,
     GuestClock,
     GuestStart,
     HostEvent,
+    Inventory,
     KernelMessage,
     LinkEvent,
     LinkState,
@@ -53,7 +55,7 @@ class Teller:
             return f"{fact.role or 'QEMU'} {fact.guest}@{fact.host}"
         if isinstance(fact, KernelMessage):
             return f"kernel {fact.guest or fact.host}"
-        if isinstance(fact, LinkEvent | Snapshot | GuestClock | ProbeLoad):
+        if isinstance(fact, LinkEvent | Snapshot | GuestClock | GuestBoot | ProbeLoad):
             return f"guest {fact.guest}"
         if isinstance(fact, HostEvent):
             return f"host {fact.host}"
@@ -152,6 +154,13 @@ def _record(fact: Fact) -> str:
         return guest_start(fact.how, fact.state, fact.made, fact.why)
     if isinstance(fact, Note):
         return fact.text
+    if isinstance(fact, Inventory):
+        return (
+            f"inventory {fact.moment} of {fact.guest}'s QEMU: devices {' '.join(fact.devices)}; "
+            f"netdevs {' '.join(fact.netdevs)}; {fact.objects} objects"
+        )
+    if isinstance(fact, GuestBoot):
+        return "was reset"
     if isinstance(fact, GuestClock):
         return f"clock {fact.guest_ns}"
     return fact.kind

@@ -93,11 +93,20 @@ def after_completion(
     return Aftermath("destination")
 
 
-def after_failure(source: Side, destination: Side, info: MigrationInfo, *, since: int) -> Aftermath:
+def after_failure(
+    source: Side,
+    destination: Side,
+    info: MigrationInfo,
+    *,
+    since: int,
+    wanted: bool = False,
+    ran: bool = True,
+) -> Aftermath:
     """After a migration that did not complete: the source has to run, the destination not to.
 
-    ``since`` is the position in the source's events before the migration. VmExited when
-    something else than itself has ended the destination.
+    ``since`` is the position in the source's events before the migration. ``wanted``: that it
+    did not complete is what the step is for, and not wrong. ``ran``: the guest was not stopped
+    before it. VmExited when neither itself nor a step has ended the destination.
     """
     guest = source.vm.guest
     what = f"{guest}: the migration {info.status}" + (f": {info.error}" if info.error else "")
@@ -113,8 +122,10 @@ def after_failure(source: Side, destination: Side, info: MigrationInfo, *, since
             return Aftermath("source", _twice(source, destination, info.status))
         what += f"; yet the guest runs on the destination {destination} and not on {source}"
         return Aftermath("source", _failed(what, source, destination, ()))
-    if not _runs(source.vm, since):
+    if ran and not _runs(source.vm, since):
         what += f"; and the guest runs on neither side: the source is {source.vm.state}"
+    elif wanted:
+        return Aftermath("source")
     return Aftermath("source", _failed(what, source, destination, evidence))
 
 
@@ -136,8 +147,11 @@ def _runs(source: Vm, since: int) -> bool:
 
 
 def _must_be_its_own(vm: Vm) -> None:
-    """VmExited unless the QEMU, which has ended, did so by itself (or by a crash)."""
+    """VmExited unless the QEMU, which has ended, did so by itself (or by a crash), or was told to
+    by a step."""
     status = vm.exit_status
+    if vm.killed:
+        return
     if status is None or (status < 0 and -status not in _CRASHES):
         vm.must_run()
 

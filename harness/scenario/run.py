@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import harness
-from harness.case import BoundCase
+from harness.case import ABSENT, BoundCase, PairShape
 from harness.case.model import Scalar
 from harness.errors import DeadlineExceeded, LabError
 from harness.images import Kernel, Store
@@ -137,7 +137,7 @@ def keep_timings(progress: Progress, run_dir: RunDir) -> None:
 def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
     """The case on a lab that is up."""
     verbs = Verbs(lab)
-    settle(lab)
+    settle(lab, pairs_to_come(bound))
     run_dir.write_versions(versions_of(lab))
     with lab.progress.step("snapshot at the start"):
         verbs.snapshot("start")
@@ -155,6 +155,7 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
                 threading.Event().wait(before)
             for step in bound.steps:
                 verbs.carry_out(step)
+        verbs.end_migrations()
         ask_probes(lab, "traffic-ends")
         with lab.progress.step("end of the traffic"):
             over = time.monotonic()
@@ -175,21 +176,42 @@ def ask_probes(lab: Lab, moment: Literal["traffic-flows", "traffic-ends", "recor
     """Record what labprobe costs each guest. One that does not answer is noted, not an error:
     a case may be about a guest that is stopped."""
     for guest in lab.guests.values():
+        if not guest.running:
+            continue
         try:
             guest.link.load(moment, timeout=_PROBE_S)
         except LabError as error:
             lab.facts.add(Note(t_ns=now_ns(), text=f"the probe's load: {error.message}"))
 
 
-def settle(lab: Lab) -> None:
-    """Wait until every pair that starts with a primary is complete.
+def pairs_to_come(bound: BoundCase) -> frozenset[tuple[str, str]]:
+    """(guest, standby) of the pairs that the case does not want incomplete at its start."""
+    return frozenset(
+        (name, nic)
+        for name, guest in bound.topology.guests.items()
+        for nic in guest.nics
+        if not guest.unchecked
+        and not _wanted_without(bound.expect.netdevs.start.get(name, {}).get(nic))
+    )
+
+
+def _wanted_without(shape: PairShape | None) -> bool:
+    return shape is not None and ABSENT in (shape.primary, shape.standby, shape.failover)
+
+
+def settle(lab: Lab, pairs: frozenset[tuple[str, str]] | None = None) -> None:
+    """Wait until every pair that starts with a primary (of ``pairs``) is complete.
 
     One that does not become so is not an error: the case may be about that, and what it
     expects at its start is judged by the snapshot that follows.
     """
     for guest in lab.guests.values():
         for pair in guest.plan.pairs:
-            if pair.primary is None:
+            if not guest.running or pair.primary is None:
+                continue
+            if pairs is not None and (guest.name, pair.standby) not in pairs:
+                continue
+            if not {pair.standby, pair.primary} <= set(guest.plugged):
                 continue
             with lab.progress.step(f"pair {pair.standby} of {guest.name}"):
                 _settle_pair(lab, guest, pair)

@@ -5,214 +5,99 @@ not be carried out because the *lab* broke raises LabError. One that was carried
 not lead where it should (a migration that failed, a wait that ran out) raises StepFailed
 after recording it: the verdict tells what that means.
 
-Neighbours: ``run`` calls these for the steps of a case; ``lab`` makes what they need.
+A verb that comes with its own module has its function there and its entry in ``carriers``.
+
+Neighbours: ``steps`` numbers and records, ``migrating`` has the verbs of migrations; ``run``
+calls all of them for the steps of a case; ``lab`` makes what they need.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, NoReturn
+from collections.abc import Iterable
+from typing import ClassVar
 
-from harness.case import Exec, Migrate, Pause, PrimaryIs, Step, Wait
-from harness.errors import DeadlineExceeded, InputError, LabError, VmExited
-from harness.lab import Instance, Lab, LabGuest
-from harness.observe import TRAFFIC_STEP, VLAN_DRIVER, LinkState, Note, StepFact
-from harness.observe.record import now_ns
+from harness.case import (
+    Condition,
+    Exec,
+    Kill,
+    Migrate,
+    Pause,
+    Qmp,
+    State,
+    Steer,
+    Wait,
+)
+from harness.errors import DeadlineExceeded
+from harness.observe import VLAN_DRIVER, LinkState
 from harness.probe import snapshot
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Completed
-from harness.scenario.aftermath import Aftermath, Side, after_completion, after_failure
+from harness.scenario import devices, guests, orchestrating
+from harness.scenario.inventory import inventory
+from harness.scenario.migrating import Migrating
 from harness.scenario.outcome import StepFailed
-from harness.vm import MigrationInfo, RunState
-
-_CANCEL_S = 60.0
-"""QEMU itself waits up to 30 s for the guest's eject before a cancel is complete."""
+from harness.scenario.steps import Carriers
+from harness.scenario.waiting import role_state, wait_until
 
 
-class Verbs:
-    """The verbs on one lab. Steps are numbered from 1 in the order in which they begin."""
+class Verbs(Migrating):
+    """The verbs on one lab."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self._number = 0
-
-    @contextmanager
-    def _step(self, verb: str, **about: object) -> Iterator[dict[str, object]]:
-        """Records begin and end; what the block puts into the yielded dict goes to the end."""
-        self._number += 1
-        with self._recorded(f"{self._number} {verb}", about) as told:
-            yield told
-
-    @contextmanager
-    def traffic(self) -> Iterator[None]:
-        """Records how the traffic's start went: a step before the first, without a number."""
-        with self._recorded(TRAFFIC_STEP, {}):
-            yield
-
-    @contextmanager
-    def _recorded(self, name: str, about: dict[str, object]) -> Iterator[dict[str, object]]:
-        told: dict[str, object] = {}
-        self.lab.facts.add(StepFact(t_ns=now_ns(), step=name, phase="begin", data=about))
-        try:
-            with self.lab.progress.step(f"step {name} " + " ".join(map(str, about.values()))):
-                yield told
-        except BaseException as error:
-            told["reason"] = str(error)
-            self._end(name, "failed", told)
-            raise
-        self._end(name, "done", told)
-
-    def _end(self, name: str, outcome: Any, told: dict[str, object]) -> None:
-        self.lab.facts.add(
-            StepFact(t_ns=now_ns(), step=name, phase="end", outcome=outcome, data=told)
-        )
-
-    def carry_out(self, step: Step) -> None:
-        """A step as a case writes it."""
-        match step.action:
-            case Migrate() as migrate:
-                self.migrate(migrate.guest, migrate.to, within=migrate.within)
-            case Wait() as wait:
-                self.wait_primary(wait.condition, within=wait.within)
-            case Pause() as pause:
-                self.pause(pause.root)
-            case Exec() as command:
-                self.exec(command.machine, command.command, rc=command.rc, within=command.within)
-
-    # -- migration -------------------------------------------------------------------------
-
-    def migrate(self, guest: str, to: str, *, within: float = 60.0) -> MigrationInfo:
-        """Migrate (precopy) and wait for the end; the source's QEMU is then retired.
-
-        StepFailed when the migration failed, or left the guest running on neither side or on
-        both: it then goes on where it was. StepFailed too when it was not over ``within``
-        seconds; it is then cancelled. VmExited when something ended a QEMU meanwhile, or when
-        the destination's refused to start.
-        """
-        moving = self.guest(guest)
-        deadline = Deadline(within)
-        with self._step("migrate", guest=guest, to=to) as told:
-            source = moving.current
-            if source.host.name == to:
-                raise InputError(f"{guest}: is on {to} already")
-            destination = self._destination(moving, to)
-            source.vm.role, destination.vm.role = "source", "destination"
-            moving.expect_at(destination)
-            uri = self._listen(destination, deadline)
-            since = len(source.vm.events)
-            source.vm.migrate(uri)
-            try:
-                info = source.vm.wait_migration(deadline, since=since)
-            except DeadlineExceeded as error:
-                self._give_up(moving, source, destination, error, since=since)
-            told["query-migrate"] = {
-                "status": info.status,
-                "downtime": info.downtime_ms,
-                "total-time": info.total_time_ms,
-                "setup-time": info.setup_time_ms,
-                "error-desc": info.error,
-            }
-            sides = _side(moving, source), _side(moving, destination)
-            if info.status == "completed":
-                aftermath = after_completion(*sides, deadline)
-            else:
-                aftermath = after_failure(*sides, info, since=since)
-            self._go_on(moving, source, destination, aftermath)
-        return info
-
-    def _destination(self, guest: LabGuest, to: str) -> Instance:
-        """A QEMU on ``to`` that waits for the guest. One that refuses to start is cleared away:
-        the guest goes on where it is."""
-        before = guest.instances
-        try:
-            return guest.start(self._host(to), incoming=True)
-        except VmExited:
-            for instance in guest.instances[len(before) :]:
-                guest.retire(instance, self.lab.logs)
-            raise
-
-    def _listen(self, destination: Instance, deadline: Deadline) -> str:
-        """Let the destination listen at a port that its kernel chooses; the URI."""
-        address = destination.host.plan.management_address
-        if address is None:
-            raise LabError(f"{destination.host.name}: has no address for migrations")
-        destination.vm.migrate_incoming(f"tcp:{address}:0")
-        port = destination.vm.incoming_port()
-        return f"tcp:{address}:{port}"
-
-    def _give_up(
-        self,
-        guest: LabGuest,
-        source: Instance,
-        destination: Instance,
-        error: DeadlineExceeded,
-        *,
-        since: int,
-    ) -> NoReturn:
-        """A migration that was not over in time is cancelled, and the step has failed: QEMU or
-        the guest did not get on (a primary that is not ejected), not the lab."""
-        seen = source.vm.query_migrate().status
-        source.vm.migrate_cancel()
-        info = source.vm.wait_migration(Deadline(_CANCEL_S), since=since)
-        late = f"{error.message}; it was {seen}, and was cancelled"
-        left: Literal["source", "destination"] = "source"
-        if info.status == "completed":  # it was quicker than the cancel
-            late, left = f"{error.message}; it was {seen}, and completed late", "destination"
-        failure = StepFailed(late)
-        failure.__cause__ = error
-        self._go_on(guest, source, destination, Aftermath(left, failure))
-        raise failure
-
-    def _go_on(
-        self, guest: LabGuest, source: Instance, destination: Instance, aftermath: Aftermath
-    ) -> None:
-        """Go on with the side that is left and retire the other; StepFailed if anything is
-        wrong, once the guest runs again somewhere."""
-        if aftermath.left == "destination":
-            guest.arrived_at(destination)
-            guest.retire(source, self.lab.logs)
-            destination.vm.role = ""
-        else:
-            guest.retire(destination, self.lab.logs)
-            source.vm.role = ""
-            if aftermath.wrong and source.vm.refresh() is not RunState.RUNNING:
-                # What it has recorded of the traffic can be had only from a guest that runs.
-                source.vm.resume()
-                text = f"{guest.name}: the harness let it run again on {source.host.name}"
-                self.lab.facts.add(Note(t_ns=now_ns(), text=text))
-        if aftermath.wrong:
-            raise aftermath.wrong
+    carriers: ClassVar[Carriers] = {
+        Migrate: lambda verbs, it: verbs.migrate_as(it),
+        Steer: lambda verbs, it: verbs.steer(it.guest, it.do),
+        Kill: lambda verbs, it: verbs.kill(it.guest),
+        Qmp: lambda verbs, it: verbs.qmp(it),
+        Wait: lambda verbs, it: verbs.wait(it.condition, within=it.within),
+        Pause: lambda verbs, it: verbs.pause(it.root),
+        Exec: lambda verbs, it: verbs.exec(
+            it.machine, it.command, rc=it.rc, says=it.says, within=it.within
+        ),
+        **devices.CARRIERS,
+        **guests.CARRIERS,
+        **orchestrating.CARRIERS,
+    }
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def wait_primary(self, wanted: PrimaryIs, *, within: float) -> None:
-        """Wait until the pair's primary is ``up``, ``present`` or ``absent`` in the guest."""
-        guest = self.guest(wanted.guest)
-        mac = next(p.mac for p in guest.plan.pairs if p.standby == wanted.primary)
+    def wait(self, wanted: Condition, *, within: float) -> None:
+        """Wait until a condition holds; StepFailed when it does not ``within`` seconds."""
+        self.guest(wanted.guest)
+        about = wanted.model_dump(exclude_none=True, by_alias=True)
         deadline = Deadline(within)
-        with self._step("wait", primary=f"{wanted.guest}/{wanted.primary}", state=wanted.state):
-            # What is known of the guest may be older than the step before this one.
-            guest.link.catch_up(timeout=deadline.left)
+        with self.step("wait", **about) as told:
             try:
-                guest.links.wait(
-                    lambda links: primary_state(links, mac) in _ACCEPTED[wanted.state],
-                    deadline,
-                    what=f"{guest.name}: primary of {wanted.primary} {wanted.state}",
-                    show=lambda links: primary_state(links, mac),
-                )
+                if wanted.migration is not None:
+                    self.wait_migration(wanted, deadline, told)
+                elif wanted.side is not None:
+                    self.wait_event(wanted, deadline)
+                else:
+                    wait_until(self, wanted, deadline)
             except DeadlineExceeded as error:
                 raise StepFailed(error.message) from error
 
+    def wait_primary(self, guest: str, standby: str, state: State, *, within: float) -> None:
+        """Wait until the pair's primary is ``up``, ``present``, ``down`` or ``absent``."""
+        self.wait(Condition(guest=guest, primary=standby, state=state), within=within)
+
     def pause(self, seconds: float) -> None:
         """Let time pass while the traffic goes on."""
-        with self._step("pause", seconds=seconds):
+        with self.step("pause", seconds=seconds):
             threading.Event().wait(seconds)
 
-    def exec(self, machine: str, command: str, *, rc: int = 0, within: float = 10.0) -> Completed:
-        """Run a shell command on a machine; StepFailed unless it ends with ``rc``."""
-        with self._step("exec", machine=machine, command=command) as told:
+    def exec(
+        self,
+        machine: str,
+        command: str,
+        *,
+        rc: int = 0,
+        says: str | None = None,
+        within: float = 10.0,
+    ) -> Completed:
+        """Run a shell command on a machine; StepFailed unless it ends with ``rc``, and its
+        output holds ``says``."""
+        with self.step("exec", machine=machine, command=command) as told:
             done = self.lab.machine(machine).run(["sh", "-c", command], timeout=within, check=False)
             told.update(rc=done.status, stdout=done.stdout[-2000:], stderr=done.stderr[-2000:])
             if done.status != rc:
@@ -220,59 +105,28 @@ class Verbs:
                     f"{machine}: `{command}` ended with status {done.status}, wanted {rc}",
                     evidence=(done.stderr.strip() or done.stdout.strip()).splitlines()[-5:],
                 )
+            if says is not None and says not in done.stdout + done.stderr:
+                said = (done.stdout + done.stderr).strip()[-500:] or "nothing"
+                raise StepFailed(f"{machine}: `{command}` did not say '{says}'; it said: {said}")
         return done
 
     # -- observation -----------------------------------------------------------------------
 
     def snapshot(self, moment: str) -> None:
-        """Ask every guest for its netdevs, for the record."""
+        """Ask every guest that runs for its netdevs, and its QEMU what it has, for the record."""
         for guest in self.lab.guests.values():
-            self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
-
-    def guest(self, name: str) -> LabGuest:
-        """A guest by its name; InputError lists those there are."""
-        try:
-            return self.lab.guests[name]
-        except KeyError:
-            there = ", ".join(self.lab.guests)
-            raise InputError(f"no guest {name!r}", hint=f"there are: {there}") from None
-
-    def _host(self, name: str) -> Any:
-        try:
-            return self.lab.hosts[name]
-        except KeyError:
-            there = ", ".join(self.lab.hosts)
-            raise InputError(f"no host {name!r}", hint=f"there are: {there}") from None
-
-
-def _side(guest: LabGuest, instance: Instance) -> Side:
-    host = instance.host.name
-    return Side(instance.vm, guest.qemu_versions[host], guest.machine_types[host])
-
-
-_ACCEPTED = {"up": ("up",), "present": ("up", "present"), "absent": ("absent",)}
-
-
-def primary_state(links: Iterable[LinkState], mac: str) -> str:
-    """``up``, ``present`` or ``absent``: the primary of the pair with this MAC address.
-
-    The primary is the netdev with the pair's address that is neither the failover netdev nor
-    the standby; ``up`` means enslaved, with carrier.
-    """
-    for link in links:
-        if link.mac == mac and link.driver not in ("net_failover", "virtio_net", VLAN_DRIVER):
-            ready = link.master is not None and link.operstate == "up" and link.carrier
-            return "up" if ready else "present"
-    return "absent"
+            if guest.running:
+                self.lab.facts.add(snapshot(guest.machine, guest.name, moment))
+                self.lab.facts.add(inventory(guest, moment))
 
 
 def pair_state(links: Iterable[LinkState], mac: str) -> str:
     """``complete`` once all three netdevs of the pair are up, else what each of them is."""
     mine = [link for link in links if link.mac == mac and link.driver != VLAN_DRIVER]
     up = [link for link in mine if link.operstate == "up"]
-    if len(up) == 3 and primary_state(mine, mac) == "up":
+    if len(up) == 3 and role_state(mine, mac, "primary") == "up":
         return "complete"
     return ", ".join(f"{link.name} {link.driver} {link.operstate}" for link in mine) or "no netdev"
 
 
-__all__ = ["DeadlineExceeded", "StepFailed", "Verbs", "pair_state", "primary_state"]
+__all__ = ["DeadlineExceeded", "StepFailed", "Verbs", "pair_state"]

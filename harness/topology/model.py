@@ -56,6 +56,14 @@ def _name(text: str) -> str:
     return text
 
 
+MACHINE_BUSES = ("pci.0", "pcie.0")
+"""The root bus of `pc`, and that of `q35`."""
+
+
+def _bus(text: str) -> str:
+    return text if text in MACHINE_BUSES else _name(text)
+
+
 def _mac(value: object) -> object:
     # An unquoted 52:54:00:12:34:56 is a base-60 number to YAML 1.1.
     if not isinstance(value, str) or not _MAC.fullmatch(value.lower()):
@@ -177,6 +185,7 @@ _TEXT = {"type": "string"}
 _ADDRESS_SAID = {**_TEXT, "pattern": "^[0-9a-fA-F.:]+/[0-9]+$", "examples": ["10.77.0.2/24"]}
 
 Name = Annotated[str, AfterValidator(_name), _said(_TEXT, pattern=f"^{_NAME.pattern}$")]
+Bus = Annotated[str, AfterValidator(_bus), _said(_TEXT, examples=["rp1"])]
 Mac = Annotated[
     str,
     BeforeValidator(_mac),
@@ -393,6 +402,8 @@ class GuestNicModel(StrEnum):
     # Plain NICs only: neither can be the primary of a failover pair (see the checks).
     IGB = "igb"
     RTL8139 = "rtl8139"
+    # No NIC at all, for a guest that is `unchecked`: what QEMU says to such a primary.
+    RNG = "virtio-rng-pci"
 
 
 class GuestNic(Part):
@@ -417,7 +428,14 @@ class GuestNic(Part):
         description="vfio-pci: host NIC whose VF it gets, `pf`, or `pf/INDEX` for a certain one",
     )
     address: Addresses = Field((), description="set in the guest; a pair's goes to its standby")
-    bus: Name | None = Field(None, description="root port; each NIC gets one when absent")
+    bus: Bus | None = Field(
+        None,
+        description="root port; each NIC gets one when absent. `pci.0` or `pcie.0`, the "
+        "machine's own bus, only in a guest that is `unchecked`",
+    )
+    plugged: Switch = Field(
+        True, description="`off`: the guest starts without it, and a step of a case plugs it"
+    )
     mtu: Whole | None = Field(
         None, ge=68, le=65535, description="MTU that the guest is told (virtio-net-pci only)"
     )
@@ -450,6 +468,27 @@ class Guest(Part):
         description="`auto` takes KVM where a tiny guest really booted on it, else TCG",
     )
     kernel_args: tuple[str, ...] = Field((), description="added to the kernel's command line")
+    orchestration: Literal["qemu", "management"] = Field(
+        "qemu",
+        description="who unplugs its primaries for a migration. `management`: QEMU is not told "
+        "which primary belongs to which standby (no failover_pair_id on its command line)",
+    )
+    started: Switch = Field(True, description="`off`: a step of a case starts it")
+    device_syntax: Literal["classic", "json"] = Field(
+        "classic",
+        description="how its NICs and root ports are written on QEMU's command line: "
+        "`-device virtio-net-pci,id=net1` or `-device '{\"driver\": ...}'`",
+    )
+    acpi_hotplug: Switch = Field(
+        True,
+        description="the machine's ACPI tells the guest of hotplug, as QEMU does by default on "
+        "q35; `off`: the root ports do (native PCIe hotplug, with its attention button)",
+    )
+    unchecked: Switch = Field(
+        False,
+        description="restrictions of QEMU and of the guest's kernel are not checked here: QEMU "
+        "and the guest are asked, because a case is about what they say",
+    )
     image: str = Field("guest", description="recipe of the guest's initramfs")
     kernel: str = Field("kernel", description="recipe of the guest's kernel")
     qemu: str | dict[Name, str] = Field(

@@ -40,6 +40,7 @@ of them as numbers. An unknown key is an error.
 # The types of the model that have a name of their own in the reader's language.
 _NAMED: tuple[tuple[Any, str], ...] = (
     (model.Name, "name"),
+    (model.Bus, "name"),
     (model.Mac, "MAC"),
     (model.Whole, "whole number"),
     (model.Switch, "on or off"),

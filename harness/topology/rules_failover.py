@@ -18,6 +18,8 @@ _NO_PRIMARY = {
     "failover: primary device must be in its own PCI slot",
     GuestNicModel.RTL8139: "an rtl8139 is a conventional PCI device, and on its bus QEMU "
     "answers: failover primary device must be on PCIExpress bus",
+    GuestNicModel.RNG: "an entropy source is no NIC, and QEMU answers: failover primary device is "
+    "not an Ethernet device",
     GuestNicModel.VIRTIO: "QEMU takes virtio-net-pci, but Linux's net_failover takes a PCI "
     "netdev only and never enslaves it",
 }
@@ -140,4 +142,19 @@ def _address(topology: Topology) -> Iterator[Finding]:
             )
 
 
-RULES = (_standby, _pair_id, _one_primary, _equal_macs, _primary_model, _hotplug, _address)
+def _no_nic(topology: Topology) -> Iterator[Finding]:
+    for path, _, _, _, nic in nics(topology):
+        if nic.model is GuestNicModel.RNG and nic.failover_pair_id is None:
+            yield Finding((*path, "model"), f"'{nic.model}' is no NIC")
+
+
+RULES = (
+    _standby,
+    _pair_id,
+    _one_primary,
+    _equal_macs,
+    _primary_model,
+    _hotplug,
+    _address,
+    _no_nic,
+)

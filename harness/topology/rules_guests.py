@@ -10,7 +10,15 @@ from collections.abc import Iterator
 
 from harness.document import Path, one_of, suggestion
 from harness.topology.finding import Finding, unknown
-from harness.topology.model import Guest, GuestNic, GuestNicModel, Host, HostKind, Topology
+from harness.topology.model import (
+    MACHINE_BUSES,
+    Guest,
+    GuestNic,
+    GuestNicModel,
+    Host,
+    HostKind,
+    Topology,
+)
 from harness.topology.rules_hosts import is_pcie
 from harness.topology.vfs import parse_vf, vf_indices
 
@@ -84,6 +92,8 @@ def _qemu(topology: Topology) -> Iterator[Finding]:
 
 def _bridge(topology: Topology) -> Iterator[Finding]:
     for path, _, guest, _, nic in nics(topology):
+        if nic.model is GuestNicModel.RNG:
+            continue
         if nic.model is GuestNicModel.VFIO:
             if nic.bridge is not None:
                 yield Finding(
@@ -148,19 +158,31 @@ def _root_ports(topology: Topology) -> Iterator[Finding]:
 
 
 def _buses(topology: Topology) -> Iterator[Finding]:
+    for path, guest_name, guest, _, nic in nics(topology):
+        if nic.bus is None or nic.bus in guest.root_ports:
+            continue
+        if nic.bus in MACHINE_BUSES:
+            if not guest.unchecked:
+                yield Finding(
+                    (*path, "bus"),
+                    f"'{nic.bus}' is the machine's own bus; each NIC sits on a root port",
+                    "leave 'bus' out and the NIC gets one; or write `unchecked: on` at the guest",
+                )
+            continue
+        yield unknown(
+            (*path, "bus"),
+            f"'{nic.bus}' is not a root port of guest '{guest_name}'",
+            nic.bus,
+            guest.root_ports,
+            ("guests", guest_name, "root_ports"),
+        )
+
+
+def _one_on_a_bus(topology: Topology) -> Iterator[Finding]:
     holder: dict[tuple[str, str], str] = {}
     for path, guest_name, guest, name, nic in nics(topology):
-        if nic.bus is None:
+        if nic.bus is None or nic.bus in MACHINE_BUSES:
             continue
-        where: Path = ("guests", guest_name, "root_ports")
-        if nic.bus not in guest.root_ports:
-            yield unknown(
-                (*path, "bus"),
-                f"'{nic.bus}' is not a root port of guest '{guest_name}'",
-                nic.bus,
-                guest.root_ports,
-                where,
-            )
         other = holder.setdefault((guest_name, nic.bus), name)
         if other == name:
             continue
@@ -264,7 +286,6 @@ def _vf_shared(topology: Topology) -> Iterator[Finding]:
 
 RULES = (
     _host,
-    _machine,
     _qemu,
     _bridge,
     _virtio_keys,
@@ -273,3 +294,6 @@ RULES = (
     _vf_given,
     _vf_shared,
 )
+
+RESTRICTIONS = (_machine, _one_on_a_bus)
+"""What QEMU would say itself; a guest that is `unchecked` is left to it."""

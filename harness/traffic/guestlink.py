@@ -94,6 +94,12 @@ class GuestLink:
 
     # -- sockets -------------------------------------------------------------------------
 
+    @property
+    def attached(self) -> bool:
+        """Whether there is a socket to speak to the guest through."""
+        with self._lock:
+            return bool(self._sockets)
+
     def attach(self, sock: socket.socket, *, loaded: bool = False) -> None:
         """Read this socket too, and send commands to it from now on.
 

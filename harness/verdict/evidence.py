@@ -16,6 +16,7 @@ from harness.measure import StreamMetrics
 from harness.measure.trace import Ints
 from harness.observe import (
     Fact,
+    GuestBoot,
     HostEvent,
     LinkEvent,
     PathFact,
@@ -174,15 +175,14 @@ class Evidence:
 
     @cached_property
     def migrations(self) -> tuple[Migration, ...]:
-        """The `migrate` steps that began, in their order."""
+        """The `migrate` steps that began, in their order; not those that QEMU was to refuse."""
         begun: list[tuple[str, StepFact]] = []
-        for number, step in enumerate(self.bound.steps, 1):
-            if step.migrate is None:
+        for one in self.bound.placed:
+            if one.step.migrate is None or one.step.migrate.ends == "refused":
                 continue
-            label = f"{number} {step.verb}"
             for fact in self.steps:
-                if fact.step == label and fact.phase == "begin":
-                    begun.append((step.migrate.guest, fact))
+                if fact.step == one.label and fact.phase == "begin":
+                    begun.append((one.step.migrate.guest, fact))
                     break
         found = []
         for position, (guest, fact) in enumerate(begun):
@@ -211,7 +211,18 @@ class Evidence:
             for moment in self.moments
             if isinstance(moment.fact, LinkEvent) and moment.fact.guest == guest
         ]
-        return tuple(sorted(found, key=lambda moment: moment.rank))
+        return tuple(sorted(found, key=lambda moment: (moment.life, moment.rank)))
+
+    def beginning(self, guest: str, at_ns: int) -> tuple[Snapshot | None, tuple[Moment, ...]]:
+        """The netdevs from which the guest's link events lead to those at ``at_ns``, and all
+        events of that life of the guest: from its last reset before then, or the start."""
+        life, known = 0, self.snapshot(guest, "start")
+        for fact in self.facts:
+            if isinstance(fact, GuestBoot) and fact.guest == guest and fact.t_ns <= at_ns:
+                life, known = life + 1, None
+            elif isinstance(fact, Snapshot) and fact.guest == guest and fact.moment == "boot":
+                known = fact if fact.t_ns <= at_ns else known
+        return known, tuple(moment for moment in self.links(guest) if moment.life == life)
 
     def host(self, host: str) -> tuple[Moment, ...]:
         return tuple(

@@ -16,7 +16,14 @@ from harness.case.check import EVERY_STREAM
 from harness.case.pairs import pair_of
 from harness.document import Path, dotted
 from harness.verdict.evidence import Evidence
-from harness.verdict.migrations import judge_end, judge_grammar, judge_steps, judge_traffic
+from harness.verdict.health import judge_all_steps, judge_kernel, judge_leaks
+from harness.verdict.migrations import (
+    judge_end,
+    judge_grammar,
+    judge_sequence,
+    judge_steps,
+    judge_traffic,
+)
 from harness.verdict.model import Finding, Judged, Verdict, conclude
 from harness.verdict.netdevs import judge_addresses, judge_role
 from harness.verdict.order import judge_chain
@@ -42,9 +49,8 @@ def _steps(evidence: Evidence) -> Iterator[Finding]:
     """A step that did not work is a finding; steps that worked are not worth a line each."""
     if (judged_traffic := judge_traffic(evidence)) is not None:
         yield _finding(evidence, "the traffic flows before step 1", ("traffic",), judged_traffic)
-    for position, judged in judge_steps(evidence):
-        verb = evidence.bound.steps[position].verb
-        yield _finding(evidence, f"step {position + 1} {verb} works", ("steps", position), judged)
+    for placed, judged in judge_steps(evidence):
+        yield _finding(evidence, f"step {placed.label} works", placed.path, judged)
 
 
 def _expected(evidence: Evidence) -> Iterator[Finding]:
@@ -52,9 +58,35 @@ def _expected(evidence: Evidence) -> Iterator[Finding]:
     if expect.migration is not None:
         yield _finding(
             evidence,
-            f"every migration is {expect.migration}",
+            "the migrations are " + ", ".join(expect.migration)
+            if isinstance(expect.migration, tuple)
+            else f"every migration is {expect.migration}",
             ("expect", "migration"),
             judge_end(evidence, expect.migration),
+        )
+    for number, item in enumerate(expect.states):
+        for side, statuses in item.sides().items():
+            yield _finding(
+                evidence,
+                f"migration {number + 1} by its {side}: {', '.join(map(str, statuses))}",
+                ("expect", "states", number, side),
+                judge_sequence(evidence, number, side, statuses),
+            )
+    if expect.steps is not None:
+        yield _finding(evidence, "every step works", ("expect", "steps"), judge_all_steps(evidence))
+    for guest in expect.leaks:
+        yield _finding(
+            evidence,
+            f"{guest} and its QEMU have in the end what they had at the start",
+            ("expect", "leaks", guest),
+            judge_leaks(evidence, guest),
+        )
+    for guest in expect.kernel:
+        yield _finding(
+            evidence,
+            f"{guest}'s kernel complains of nothing",
+            ("expect", "kernel", guest),
+            judge_kernel(evidence, guest),
         )
     for moment, shapes in expect.netdevs.moments():
         for guest, pairs in shapes.items():

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.case.check_migrations import begun
+from harness.case.states import StatusItem, matches
+from harness.case.step import Placed
 from harness.observe import TRAFFIC_STEP, QmpEvent
 from harness.verdict.evidence import Evidence, Migration
 from harness.verdict.grammar import judge_states, named
@@ -35,15 +38,35 @@ def host_of(evidence: Evidence, migration: Migration, role: RoleName) -> str:
     return ""
 
 
-def judge_end(evidence: Evidence, wanted: str) -> Judged:
-    """Whether every migration that the case asks for ended with the wanted status."""
-    asked = sum(step.migrate is not None for step in evidence.bound.steps)
-    judged = [_end(evidence, migration, wanted) for migration in evidence.migrations]
+def judge_end(evidence: Evidence, wanted: str | tuple[str, ...]) -> Judged:
+    """Whether every migration that the case asks for ended with the wanted status: the same
+    for all, or one for each."""
+    asked = len(begun(evidence.bound.placed))
+    each = wanted if isinstance(wanted, tuple) else (wanted,) * asked
+    judged = [_end(evidence, *one) for one in zip(evidence.migrations, each, strict=False)]
     if len(judged) < asked:
         judged.append(
             Judged(Outcome.CANNOT_TELL, f"{asked - len(judged)} of {asked} migrations never began")
         )
     return worst(judged)
+
+
+def judge_sequence(
+    evidence: Evidence, number: int, role: RoleName, wanted: tuple[StatusItem, ...]
+) -> Judged:
+    """Whether migration ``number`` (from 0) went through exactly these statuses, by one side."""
+    if number >= len(evidence.migrations):
+        return Judged(Outcome.CANNOT_TELL, f"migration {number + 1} of the case never began")
+    migration = evidence.migrations[number]
+    told = states(evidence, migration, role)
+    if not told:
+        return Judged(
+            Outcome.CANNOT_TELL,
+            f"step {migration.step}: no MIGRATION event of the {role}'s QEMU was recorded",
+        )
+    seen = tuple(status for status, _ in told)
+    reason = f"step {migration.step}: " + ", ".join(f"{status} {at}" for status, at in told)
+    return Judged(Outcome.PASSED if matches(wanted, seen) else Outcome.FAILED, reason)
 
 
 def _end(evidence: Evidence, migration: Migration, wanted: str) -> Judged:
@@ -77,7 +100,11 @@ def judge_grammar(evidence: Evidence, role: RoleName) -> tuple[str, Judged]:
         words = evidence.qemu_words.get((migration.guest, host), QemuWords())
         versions.append(named(version, words))
         seen = [status for status, _ in states(evidence, migration, role)]
-        judged.append(judge_states(role, seen, version, words))
+        # A destination is not told that the source gave up: its connection ends.
+        ended = [status for status, _ in states(evidence, migration, "source")][-1:]
+        given_up = role == "destination" and ended in (["failed"], ["cancelled"])
+        open_end = f"the source's migration {ended[0]}" if given_up else ""
+        judged.append(judge_states(role, seen, version, words, open_end=open_end))
     return " and ".join(dict.fromkeys(versions)), worst(judged)
 
 
@@ -89,19 +116,24 @@ def judge_traffic(evidence: Evidence) -> Judged | None:
     return None
 
 
-def judge_steps(evidence: Evidence) -> list[tuple[int, Judged]]:
-    """The steps that did not work, by position from 0; empty when all did."""
-    wrong = []
-    for position, step in enumerate(evidence.bound.steps):
-        label = f"{position + 1} {step.verb}"
+def judge_steps(evidence: Evidence) -> list[tuple[Placed, Judged]]:
+    """The steps that did not work, in their order; empty when all did.
+
+    Of those that were never begun after one that failed, the first of each place is told.
+    """
+    wrong: list[tuple[Placed, Judged]] = []
+    skipped: set[int] = set()
+    for placed in evidence.bound.placed:
+        label = placed.label
         facts = [fact for fact in evidence.steps if fact.step == label]
         ends = [fact for fact in facts if fact.phase == "end"]
         if ends and ends[-1].outcome == "done":
             continue
         if ends:
             reason = str(ends[-1].data.get("reason", "")) or "it says no reason"
-            wrong.append((position, Judged(Outcome.FAILED, f"step {label} failed: {reason}")))
-        else:
+            wrong.append((placed, Judged(Outcome.FAILED, f"step {label} failed: {reason}")))
+        elif facts or placed.place not in skipped:
             what = "began but has no recorded end" if facts else "never began"
-            wrong.append((position, Judged(Outcome.CANNOT_TELL, f"step {label} {what}")))
+            wrong.append((placed, Judged(Outcome.CANNOT_TELL, f"step {label} {what}")))
+            skipped.add(placed.place)
     return wrong

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from harness.observe import Fact, HostEvent, KernelMessage, LinkEvent, QmpEvent
+from harness.observe import Fact, GuestBoot, HostEvent, KernelMessage, LinkEvent, QmpEvent
 
 FDB_EVENTS = ("fdb-learned", "fdb-moved", "fdb-removed", "fdb-lost")
 """What the kernel of one machine announces of its bridges' entries, in order."""
@@ -48,6 +48,8 @@ class Moment:
     lo_ns: int
     hi_ns: int
     broken: bool = False
+    life: int = 0
+    """How many times the guest that tells it had been reset before."""
 
     @property
     def t_ns(self) -> int:
@@ -81,7 +83,7 @@ def _process(fact: Fact) -> str:
     return ""
 
 
-def _narrowed(process: str, facts: list[Fact]) -> list[Moment]:
+def _narrowed(process: str, facts: list[Fact], life: int) -> list[Moment]:
     """Moments of one process's facts, which are in the order of the record."""
     broken = any(
         isinstance(early, LinkEvent)
@@ -100,23 +102,27 @@ def _narrowed(process: str, facts: list[Fact]) -> list[Moment]:
     highs.reverse()
     broken = broken or any(low > high for low, high in zip(lows, highs, strict=True))
     return [
-        Moment(fact, process, rank, low, high, broken)
+        Moment(fact, process, rank, low, high, broken, life)
         for rank, (fact, low, high) in enumerate(zip(facts, lows, highs, strict=True))
     ]
 
 
 def moments_of(facts: Iterable[Fact]) -> tuple[Moment, ...]:
     """Every fact as a moment, by nominal time (ties in the order of the record)."""
-    by_process: dict[str, list[Fact]] = defaultdict(list)
+    by_process: dict[tuple[str, int], list[Fact]] = defaultdict(list)
     alone: list[Moment] = []
+    lives: dict[str, int] = defaultdict(int)
     for fact in facts:
+        if isinstance(fact, GuestBoot):  # a new kernel: its clock and its numbers begin again
+            lives[fact.guest] += 1
         if process := _process(fact):
-            by_process[process].append(fact)
+            guest = fact.guest if isinstance(fact, LinkEvent | KernelMessage) else ""
+            by_process[process, lives[guest]].append(fact)
         else:
             low, high = fact.t_ns - fact.err_ns, fact.t_ns + fact.err_ns
             alone.append(Moment(fact, "", 0, low, high))
-    for process, members in by_process.items():
-        alone += _narrowed(process, members)
+    for (process, life), members in by_process.items():
+        alone += _narrowed(f"{process} after reset {life}" if life else process, members, life)
     return tuple(sorted(alone, key=lambda moment: (moment.t_ns, moment.rank)))
 
 

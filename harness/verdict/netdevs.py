@@ -99,6 +99,8 @@ def _judge(evidence: Evidence, moment: str, pair: Pair, demand: _Demand) -> Judg
         migrations = [one for one in evidence.migrations if one.guest == pair.guest]
         if not migrations:
             return Judged(Outcome.CANNOT_TELL, f"no migration of {pair.guest} began")
+        # One that was given up in wait-unplug has no precopy to judge.
+        migrations = [one for one in migrations if _has_precopy(evidence, one)] or migrations[:1]
         return worst(_precopy(evidence, one, pair, demand) for one in migrations)
     judged = _snapshot(evidence, moment, pair, demand)
     if moment == "end" and judged.outcome is not Outcome.CANNOT_TELL:
@@ -128,11 +130,13 @@ def _same(one: PairView, other: PairView, demand: _Demand) -> bool:
 
 def _second_witness(evidence: Evidence, pair: Pair, demand: _Demand) -> Judged | None:
     """Cannot tell if the link events lead to another end than the end snapshot shows."""
-    start = evidence.snapshot(pair.guest, "start")
     end = evidence.snapshot(pair.guest, "end")
-    if start is None or end is None:
+    if end is None:
         return None
-    past = history(start, [m for m in evidence.links(pair.guest) if m.t_ns <= end.t_ns])
+    start, events = evidence.beginning(pair.guest, end.t_ns)
+    if start is None:
+        return None
+    past = history(start, [m for m in events if m.t_ns <= end.t_ns])
     derived = view(past.states[-1], pair)
     found = view(end.links, pair)
     if _same(derived, found, demand):
@@ -170,6 +174,11 @@ def _border(
     return None
 
 
+def _has_precopy(evidence: Evidence, migration: Migration) -> bool:
+    given_up = any(_border(evidence, migration, status=word) for word in _GIVEN_UP)
+    return not given_up or _border(evidence, migration, status="active") is not None
+
+
 def _precopy(evidence: Evidence, migration: Migration, pair: Pair, demand: _Demand) -> Judged:
     active = _border(evidence, migration, status="active")
     if active is None:
@@ -178,14 +187,14 @@ def _precopy(evidence: Evidence, migration: Migration, pair: Pair, demand: _Dema
             f"step {migration.step}: the source never reported MIGRATION active, "
             "so there was no precopy",
         )
-    start = evidence.snapshot(pair.guest, "start")
+    start, events = evidence.beginning(pair.guest, active.t_ns)
     if start is None:
         return Judged(
             Outcome.CANNOT_TELL, f"{pair.guest} was not asked for its netdevs at the start"
         )
-    if not evidence.links(pair.guest):
+    if not events:
         return Judged(Outcome.CANNOT_TELL, f"{pair.guest}'s monitor recorded no link events")
-    past = history(start, evidence.links(pair.guest))
+    past = history(start, events)
     if past.ambiguous:
         return Judged(Outcome.CANNOT_TELL, past.ambiguous)
     stop = _border(evidence, migration, name="STOP")

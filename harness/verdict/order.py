@@ -39,9 +39,14 @@ def _is_step_of(evidence: Evidence, migration: Migration, name: EventName) -> bo
     number = name.step_number
     if number is None:
         return True
-    begins = [int(one.step.split()[0]) for one in evidence.migrations]
-    mine = int(migration.step.split()[0])
+    begins = [_place(one.step) for one in evidence.migrations]
+    mine = _place(migration.step)
     return mine <= number and not any(mine < begin <= number for begin in begins)
+
+
+def _place(label: str) -> int:
+    """The place of a step, or of the `repeat` around it, from the label of its facts."""
+    return int(label.split()[0].partition(".")[0])
 
 
 def _in_migration(evidence: Evidence, migration: Migration, chain: tuple[EventName, ...]) -> Judged:

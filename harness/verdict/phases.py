@@ -23,7 +23,7 @@ from itertools import pairwise
 
 from harness.case import PhaseName
 from harness.measure.bounds import FOREVER
-from harness.observe import LinkEvent, QmpEvent
+from harness.observe import HostEvent, LinkEvent, QmpEvent
 from harness.verdict.evidence import Evidence, Migration, Pair
 from harness.verdict.links import role_of, with_driver
 from harness.verdict.moments import Known, Moment, compare, seconds
@@ -169,10 +169,12 @@ class _Story:
         last = _last_status(self._source)
         bad = last in BAD_ENDS
         found: list[tuple[PhaseName, str, Moment | None]] = []
+        detach = self._detach()
         gone = any(self._primary_events(pair, "removed") for pair in self._pairs)
-        unplugged = unplug or waiting or gone or (self._pairs and not self._source)
+        unplugged = unplug or detach or waiting or gone or (self._pairs and not self._source)
         if unplugged:
-            found.append(("unplug", "the source's UNPLUG_PRIMARY", unplug))
+            begins = "request to detach" if detach and not unplug else "UNPLUG_PRIMARY"
+            found.append(("unplug", f"the source's {begins}", unplug or detach))
         if active or not bad:
             found.append(("precopy", "the source's `active`", active))
         if stop or not bad:
@@ -191,6 +193,19 @@ class _Story:
         if up is not None or silent:
             found.append(("after", f"{self._guest}'s primary is up", up))
         return found
+
+    def _detach(self) -> Moment | None:
+        """When a management layer asked the guest, in the step, to let go of its primary."""
+        for moment in self._evidence.moments:
+            fact = moment.fact
+            if (
+                isinstance(fact, HostEvent)
+                and fact.event == "detach-requested"
+                and fact.guest == self._guest
+                and self._begin_ns <= moment.t_ns < self._limit_ns
+            ):
+                return moment
+        return None
 
     def _primary_up(self, since: Moment | None) -> Moment | None:
         """The moment from which every primary that was gone has been up once."""

@@ -34,6 +34,7 @@ class QemuWords(BaseModel):
 
     statuses: tuple[str, ...] = Field((), description="MigrationStatus, in QEMU's order")
     capabilities: tuple[str, ...] = Field((), description="MigrationCapability")
+    parameters: tuple[str, ...] = Field((), description="those of migrate-set-parameters")
     events: tuple[str, ...] = Field((), description="of those that concern a migration")
 
 
@@ -49,12 +50,20 @@ def words_of_schema(schema: object) -> QemuWords:
     return QemuWords(
         statuses=_values(named.get(status)),
         capabilities=_values(named.get(_member(named, element, "capability"))),
+        parameters=_members(named, named.get("migrate-set-parameters", {}).get("arg-type")),
         events=tuple(name for name in EVENTS if named.get(name, {}).get("meta-type") == "event"),
     )
 
 
 def _named(entity: object) -> bool:
     return isinstance(entity, Mapping) and isinstance(entity.get("name"), str)
+
+
+def _members(named: Mapping[str, Mapping[str, Any]], type_: object) -> tuple[str, ...]:
+    """The names of an object type's members."""
+    return tuple(
+        str(one["name"]) for one in named.get(str(type_), {}).get("members", ()) if _named(one)
+    )
 
 
 def _member(named: Mapping[str, Mapping[str, Any]], type_: object, name: str) -> str:

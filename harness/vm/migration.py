@@ -20,13 +20,22 @@ empty."""
 
 ENDED = ("completed", "failed", "cancelled")
 
+GOES_ON = {
+    "continue": ("migrate-continue", {"state": "pre-switchover"}),
+    "start-postcopy": ("migrate-start-postcopy", None),
+    "pause": ("migrate-pause", None),
+    "cancel": ("migrate_cancel", None),
+}
+"""What a source can be told while it migrates -> the command and its arguments."""
+
 
 @dataclass(frozen=True, slots=True)
 class MigrationInfo:
     """A migration as QEMU sees it. What QEMU does not say is None.
 
     ``status`` is QEMU's word (``none`` before there was a migration); times in ms;
-    ``ram_transferred`` in octets; ``error`` is QEMU's description of a failure.
+    ``ram_transferred`` in octets; ``passes`` over the guest's memory; ``error`` is QEMU's
+    description of a failure.
     """
 
     status: str
@@ -35,6 +44,7 @@ class MigrationInfo:
     setup_time_ms: int | None = None
     ram_transferred: int | None = None
     error: str = ""
+    passes: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -50,5 +60,6 @@ def migration_info(answer: Mapping[str, Any]) -> MigrationInfo:
         total_time_ms=answer.get("total-time"),
         setup_time_ms=answer.get("setup-time"),
         ram_transferred=ram.get("transferred"),
+        passes=ram.get("dirty-sync-count"),
         error=str(answer.get("error-desc", "")),
     )

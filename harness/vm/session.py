@@ -64,10 +64,12 @@ class QmpSession:
         pump = asyncio.create_task(self._pump())
         self._tasks = [pump, asyncio.create_task(self._watch(pump))]
 
-    async def execute(self, command: str, args: Mapping[str, object] | None) -> object:
+    async def execute(
+        self, command: str, args: Mapping[str, object] | None, *, oob: bool = False
+    ) -> object:
         """The value QEMU returns. QmpRefused, or SessionLost when there is no answer."""
         try:
-            return await self._client.execute(command, args)
+            return await self._client.execute(command, args, oob)
         except ExecuteError as error:
             raise QmpRefused(
                 self._title, command, error.error_class, error.error.error.desc

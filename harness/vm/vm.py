@@ -25,9 +25,16 @@ from harness.reach.machine import Machine, RemoteProcess
 from harness.reach.wire import AgentRefused
 from harness.versions import QemuWords, words_of_schema
 from harness.vm.loop import LoopThread, shared_loop
-from harness.vm.migration import ALWAYS, Capability, MigrationInfo, ParameterValue, migration_info
+from harness.vm.migration import (
+    ENDED,
+    Capability,
+    MigrationInfo,
+    ParameterValue,
+    migration_info,
+)
 from harness.vm.session import QmpSession, SessionLost
 from harness.vm.state import ALIVE, RunState, after_event, from_qemu, requires
+from harness.vm.terms import Terms
 
 EventSink = Callable[[QmpEvent], None]
 Role = Literal["source", "destination", ""]
@@ -70,6 +77,9 @@ class Vm:
         self._lost = ""
         self.words = QemuWords()
         """What this QEMU knows, where somebody has asked it."""
+        self.killed = False
+        """Whether ``kill`` was asked for."""
+        self._terms = Terms(self.title)
 
     @property
     def state(self) -> RunState:
@@ -150,6 +160,7 @@ class Vm:
         """SIGKILL; the exit status. For a QEMU that hangs, and to test what happens then."""
         if self.process is None:
             raise VmError(f"{self.title}: was never started")
+        self.killed = True
         self.process.signal(signal.SIGKILL)
         return self.process.wait(Deadline(10))
 
@@ -251,6 +262,18 @@ class Vm:
         self._prepare(capabilities, parameters)
         self.execute("migrate", {"uri": uri})
 
+    @requires(*ALIVE)
+    def recover_incoming(self, uri: str) -> None:
+        """Listen at ``uri`` once more, for a paused postcopy.
+
+        Out of band: QEMU's main thread may wait for memory that has not come.
+        """
+        self._call("migrate-recover", {"uri": uri}, Deadline(10), oob=True)
+
+    def resume_migration(self, uri: str) -> None:
+        """Connect the source of a paused postcopy to ``uri`` again."""
+        self.execute("migrate", {"uri": uri, "resume": True})
+
     @requires(RunState.INCOMING)
     def migrate_incoming(
         self,
@@ -286,10 +309,7 @@ class Vm:
         ``since`` is the position before ``migrate``. A failure is not an error here.
         """
         self.wait_event(
-            lambda event: (
-                event.name == "MIGRATION"
-                and event.data.get("status") in ("completed", "failed", "cancelled")
-            ),
+            lambda event: event.name == "MIGRATION" and event.data.get("status") in ENDED,
             deadline,
             since=since,
             what="end of the migration",
@@ -301,27 +321,25 @@ class Vm:
         capabilities: Capability | None,
         parameters: Mapping[str, ParameterValue] | None,
     ) -> None:
-        wanted = {**ALWAYS, **(capabilities or {})}
-        known = self.words.capabilities
-        if known and (unknown := [name for name in wanted if name not in known]):
-            raise VmError(
-                f"{self.title}: this QEMU has no migration capability "
-                + ", ".join(map(repr, unknown)),
-                hint=f"it says it knows {', '.join(known)}",
-            )
-        given = [{"capability": name, "state": on} for name, on in wanted.items()]
-        self.execute("migrate-set-capabilities", {"capabilities": given})
-        if parameters:
-            self.execute("migrate-set-parameters", dict(parameters))
+        self._terms.give(self.execute, self.words, capabilities or {}, parameters or {})
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _call(self, command: str, args: Mapping[str, object] | None, deadline: Deadline) -> object:
+    def _call(
+        self,
+        command: str,
+        args: Mapping[str, object] | None,
+        deadline: Deadline,
+        *,
+        oob: bool = False,
+    ) -> object:
         if self._session is None:
             raise VmError(f"{self.title}: there is no QMP session yet")
         try:
             return self._loop.run(
-                self._session.execute(command, args), deadline, f"{self.title}: answer to {command}"
+                self._session.execute(command, args, oob=oob),
+                deadline,
+                f"{self.title}: answer to {command}",
             )
         except SessionLost as error:
             raise self._ended_error(command, str(error)) from error

@@ -172,8 +172,8 @@ BAD = {
     "two verbs in one step": (
         HEAD + "steps: [{pause: 1s, migrate: {guest: g1, to: beta}}]\n",
         [
-            "a step has exactly one verb (migrate, wait, pause, exec), found the verbs migrate "
-            "and pause"
+            "a step has exactly one verb (migrate, wait, pause, exec, ",
+            "), found the verbs migrate and pause",
         ],
     ),
     "an unknown guest, host and endpoint": (

@@ -239,3 +239,65 @@ def test_the_text_names_every_part(kind: str) -> None:
     for placement in plan.guests["g1"].placements.values():
         for command in (*placement.start.values(), *placement.incoming.values()):
             assert all(arg in text for arg in command.args if " " not in arg)
+
+
+def guest_with(**changes: Any) -> Topology:
+    """The topology with other keys of its guest; those of a NIC by ``NIC: {...}``."""
+    data = topology().model_dump(mode="python", exclude_unset=True)
+    guest = data["guests"]["g1"]
+    for nic in ("net1", "hostdev0"):
+        guest["nics"][nic] |= changes.pop(nic, {})
+    return Topology.model_validate(data | {"guests": {"g1": guest | changes}})
+
+
+def test_a_nic_that_is_not_plugged_is_in_the_plan_and_not_on_the_command_line() -> None:
+    placement = make_plan(guest_with(hostdev0={"plugged": False})).guests["g1"].placements["alpha"]
+    command = placement.start["tcg"]
+
+    assert option(command, "e1000e", "tap,id=tap-hostdev0") == []
+    assert [tap.nic for tap in placement.taps] == ["net1", "hostdev0"]
+    assert "pcie-root-port,id=rp-hostdev0,chassis=2,slot=2" in command.args
+    device = placement.devices["hostdev0"]
+    assert device.netdev["ifname"] == "t-g1-hostdev0"
+    assert device.device["failover_pair_id"] == "net1"
+
+
+def test_in_json_a_device_has_the_same_properties_as_in_the_classic_syntax() -> None:
+    classic = make_plan(guest_with()).guests["g1"].placements["alpha"]
+    as_json_ = make_plan(guest_with(device_syntax="json")).guests["g1"].placements["alpha"]
+
+    (standby,) = (
+        json.loads(arg) for arg in as_json_.start["tcg"].args if '"virtio-net-pci"' in arg
+    )
+    assert standby == dict(classic.devices["net1"].device)
+    assert standby["failover"] is True
+    (port, _) = option(as_json_.start["tcg"], '{"driver": "pcie-root-port"')
+    assert json.loads(port)["slot"] == 1
+    assert option(as_json_.start["tcg"], "pcie-root-port", "virtio-net-pci") == []
+
+
+def test_native_hotplug_switches_acpis_off() -> None:
+    switched = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
+
+    assert switched in start_of(guest_with(acpi_hotplug=False)).args
+    assert switched not in start_of(guest_with()).args
+
+
+def start_of(made: Topology) -> Command:
+    return make_plan(made).guests["g1"].placements["alpha"].start["tcg"]
+
+
+def test_a_guest_that_is_not_started_has_a_plan_and_no_steps() -> None:
+    plan = make_plan(guest_with(started=False))
+
+    assert not plan.guests["g1"].started
+    assert [step.id for step in plan.steps if step.id.endswith(" g1")] == []
+    assert start_of(guest_with(started=False)) == start_of(guest_with())
+
+
+def test_an_unchecked_pair_without_a_mac_gets_none_from_the_plan_but_knows_qemus() -> None:
+    given = guest_with(unchecked=True, net1={"mac": None})
+    plan = make_plan(given).guests["g1"]
+
+    assert "mac" not in plan.placements["alpha"].devices["net1"].device
+    assert plan.pairs[0].mac == "52:54:00:12:34:56"

@@ -153,10 +153,40 @@ def test_a_crash_of_the_destination_is_its_own(side: MakeSide) -> None:
 
 def test_a_destination_that_something_else_has_ended_is_no_verdict(side: MakeSide) -> None:
     source, destination = side("alpha", RUNS), side("beta", WAITS)
-    destination.vm.kill()
+    assert destination.vm.process is not None
+    destination.vm.process.signal(signal.SIGKILL)
 
     with pytest.raises(VmExited, match="by signal SIGKILL"):
         after_failure(source, destination, FAILED, since=0)
+
+
+def test_a_destination_that_a_step_has_killed_is_no_broken_lab(side: MakeSide) -> None:
+    source, destination = side("alpha", RUNS), side("beta", WAITS)
+    destination.vm.kill()
+
+    wanted = after_failure(source, destination, FAILED, since=0, wanted=True)
+    unwanted = after_failure(source, destination, FAILED, since=0)
+
+    assert (wanted.left, wanted.wrong) == ("source", None)
+    assert "ended by signal SIGKILL" in str(unwanted.wrong)
+
+
+def test_a_wanted_failure_that_leaves_the_guest_nowhere_is_still_wrong(
+    side: MakeSide, quick: None
+) -> None:
+    source, destination = side("alpha", STOPPED), side("beta", WAITS)
+
+    found = after_failure(source, destination, FAILED, since=0, wanted=True)
+
+    assert "runs on neither side" in str(found.wrong)
+
+
+def test_a_guest_that_was_stopped_before_may_be_stopped_after(side: MakeSide, quick: None) -> None:
+    source, destination = side("alpha", STOPPED), side("beta", WAITS)
+
+    found = after_failure(source, destination, FAILED, since=0, wanted=True, ran=False)
+
+    assert (found.left, found.wrong) == ("source", None)
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import pytest
 
 from harness.observe import VLAN_DRIVER, LinkState
-from harness.scenario.verbs import pair_state, primary_state
+from harness.scenario.verbs import pair_state
+from harness.scenario.waiting import role_state
 
 MAC = "52:54:00:6f:55:cc"
 
@@ -19,7 +20,7 @@ PRIMARY = link(4, "eth2", "igbvf")
 
 
 def test_a_pair_with_all_three_netdevs_up_is_complete() -> None:
-    assert primary_state([MASTER, STANDBY, PRIMARY], MAC) == "up"
+    assert role_state([MASTER, STANDBY, PRIMARY], MAC, "primary") == "up"
     assert pair_state([MASTER, STANDBY, PRIMARY], MAC) == "complete"
 
 
@@ -27,7 +28,7 @@ def test_a_pair_with_all_three_netdevs_up_is_complete() -> None:
     ("changes", "state"),
     [
         ({"operstate": "down"}, "present"),
-        ({"carrier": False}, "present"),
+        ({"carrier": False}, "down"),
         ({"master": None}, "present"),
         ({"mac": "52:54:00:00:00:01"}, "absent"),
     ],
@@ -36,17 +37,24 @@ def test_a_primary_counts_as_up_only_when_it_carries_traffic(
     changes: dict[str, object], state: str
 ) -> None:
     primary = PRIMARY.model_copy(update=changes)
-    assert primary_state([MASTER, STANDBY, primary], MAC) == state
+    assert role_state([MASTER, STANDBY, primary], MAC, "primary") == state
     assert pair_state([MASTER, STANDBY, primary], MAC) != "complete"
 
 
 def test_neither_master_nor_standby_is_taken_for_the_primary() -> None:
-    assert primary_state([MASTER, STANDBY], MAC) == "absent"
+    assert role_state([MASTER, STANDBY], MAC, "primary") == "absent"
+
+
+def test_each_role_is_told_by_its_own_netdev() -> None:
+    links = [MASTER.model_copy(update={"operstate": "down", "carrier": False}), STANDBY]
+    assert role_state(links, MAC, "failover") == "down"
+    assert role_state(links, MAC, "standby") == "up"
+    assert role_state(links, MAC, "primary") == "absent"
 
 
 def test_a_vlan_on_top_of_the_pair_is_none_of_its_netdevs() -> None:
     vlan = link(5, "vlan100", VLAN_DRIVER, master=None)
-    assert primary_state([MASTER, STANDBY, vlan], MAC) == "absent"
+    assert role_state([MASTER, STANDBY, vlan], MAC, "primary") == "absent"
     assert pair_state([MASTER, STANDBY, PRIMARY, vlan], MAC) == "complete"
 
 

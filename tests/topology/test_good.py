@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from harness.document import parse
+from harness.errors import ProblemsError
 from harness.topology import Topology, load
 from harness.topology.load import from_document
 from harness.topology.model import Guest, GuestNicModel, HostKind, Impairment
@@ -222,3 +223,18 @@ def test_loading_is_quick() -> None:
     load(ROOT / "topologies" / "reference.yaml")
 
     assert time.perf_counter() - start < 0.3
+
+
+UNCHECKED = sorted((ROOT / "topologies").glob("refused-*.yaml"))
+
+
+@pytest.mark.parametrize("path", UNCHECKED, ids=lambda path: path.stem)
+def test_what_qemu_refuses_is_said_first_unless_the_guest_is_unchecked(
+    path: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    assert load(path).guests["g1"].unchecked
+
+    checked = tmp_path / path.name
+    checked.write_text(path.read_text(encoding="utf-8").replace("unchecked: on", "unchecked: off"))
+    with pytest.raises(ProblemsError):
+        load(checked)

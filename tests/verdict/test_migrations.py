@@ -11,7 +11,7 @@ from harness.verdict import Finding, Outcome, Verdict, judge
 from harness.verdict.grammar import judge_states
 from harness.verdict.model import conclude
 from harness.versions import QemuWords
-from tests.verdict.story import Story, status, step
+from tests.verdict.story import MS, Story, qmp, status, step
 
 COMPLETED = "  migration: completed\n"
 
@@ -292,3 +292,146 @@ def test_a_migration_that_never_began_cannot_be_told_to_have_completed(
 
     assert found.outcome is Outcome.CANNOT_TELL
     assert found.reason == "1 of 2 migrations never began"
+
+
+TWICE = """\
+steps:
+  - migrate: {guest: g1, to: beta, cancel: {at: active}}
+  - wait: {for: {guest: g1, primary: net1, state: up}, within: 60s}
+  - migrate: {guest: g1, to: beta}
+"""
+
+
+def cancelled_then_completed(folder: pathlib.Path, expect: str) -> Story:
+    """A migration that is cancelled, and one that is not."""
+    story = Story(folder, expect, steps=TWICE)
+    for name in ("stop", "s device", "resume", "negotiated", "d completed", "s completed"):
+        del story.facts[name]
+    story.facts |= {
+        "s cancelling": status(2000, "source", "cancelling"),
+        "s cancelled": status(2001, "source", "cancelled"),
+        "migrate begins again": step(3000, "3 migrate", "begin"),
+        **{
+            f"{role} {word} again": status(3001 + number, role, word)
+            for role in ("source", "destination")
+            for number, word in enumerate(
+                ("setup", "wait-unplug", "active", "device", "completed")
+                if role == "source"
+                else ("setup", "active", "completed")
+            )
+        },
+        "migrate ends again": step(3900, "3 migrate", "end", "done"),
+    }  # type: ignore[dict-item]  # the roles are literals
+    return story
+
+
+def test_each_migration_ends_as_the_case_lists(tmp_path: pathlib.Path) -> None:
+    story = cancelled_then_completed(tmp_path, "  migration: [cancelled, completed]\n")
+    found = of(judge(story.evidence()), "expect.migration")
+
+    assert found.outcome is Outcome.PASSED
+    assert found.expectation == "the migrations are cancelled, completed"
+
+
+def test_ends_in_another_order_fail(tmp_path: pathlib.Path) -> None:
+    story = cancelled_then_completed(tmp_path, "  migration: [completed, cancelled]\n")
+
+    assert of(judge(story.evidence()), "expect.migration").outcome is Outcome.FAILED
+
+
+def test_a_destination_that_was_given_up_may_end_anywhere(tmp_path: pathlib.Path) -> None:
+    story = cancelled_then_completed(tmp_path, "  migration: [cancelled, completed]\n")
+    found = of(judge(story.evidence()), "invariants.migration-states.destination")
+
+    assert found.outcome is Outcome.PASSED
+    assert "the source's migration cancelled" in found.reason
+
+
+def test_the_destination_of_a_completed_migration_may_not(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, COMPLETED)
+    del story.facts["d completed"]
+    found = of(judge(story.evidence()), "invariants.migration-states.destination")
+
+    assert found.outcome is Outcome.CANNOT_TELL
+
+
+STATES = '  states: [{source: "setup, wait-unplug, active, [device], completed"}]\n'
+
+
+def test_the_statuses_of_a_migration_are_exactly_the_wanted_ones(tmp_path: pathlib.Path) -> None:
+    found = of(judge(Story(tmp_path, STATES).evidence()), "expect.states[0].source")
+
+    assert found.outcome is Outcome.PASSED
+    assert found.expectation == (
+        "migration 1 by its source: setup, wait-unplug, active, [device], completed"
+    )
+
+
+def test_a_status_too_many_or_too_few_fails(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, STATES)
+    del story.facts["s wait-unplug"]
+    few = of(judge(story.evidence()), "expect.states[0].source")
+    many = of(
+        judge(Story(tmp_path, STATES.replace("wait-unplug, ", "")).evidence()),
+        "expect.states[0].source",
+    )
+
+    assert few.outcome is many.outcome is Outcome.FAILED
+    assert few.reason.startswith("step 1 migrate: setup +1.001s, active +1.250s, device")
+
+
+@pytest.mark.parametrize("missing", ["migrate begins", "every event of the source"])
+def test_statuses_that_nobody_recorded_cannot_be_told(missing: str, tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, STATES)
+    for name in [missing] if missing in story.facts else [n for n in story.facts if n[:2] == "s "]:
+        del story.facts[name]
+
+    assert of(judge(story.evidence()), "expect.states[0].source").outcome is Outcome.CANNOT_TELL
+
+
+REFUSED = """\
+steps:
+  - migrate: {guest: g1, to: beta, outcome: refused}
+  - migrate: {guest: g1, to: beta}
+"""
+
+
+def test_a_migration_that_qemu_was_to_refuse_is_none(tmp_path: pathlib.Path) -> None:
+    story = Story(tmp_path, COMPLETED, steps=REFUSED)
+    story.facts["refused begins"] = step(900, "1 migrate", "begin")
+    story.facts["migrate begins"] = step(1000, "2 migrate", "begin")
+    evidence = story.evidence()
+
+    assert [one.step for one in evidence.migrations] == ["2 migrate"]
+    assert of(judge(evidence), "expect.migration").outcome is Outcome.PASSED
+
+
+ABSENT = "  netdevs: {precopy: {g1: {net1: {primary: absent}}}}\n"
+ABSENT_PATH = "expect.netdevs.precopy.g1.net1.primary"
+
+
+def test_a_migration_given_up_in_wait_unplug_has_no_precopy_to_judge(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = cancelled_then_completed(tmp_path, ABSENT)
+    for name in ("s active", "added", "enslaved", "up"):  # it is not plugged back meanwhile
+        del story.facts[name]
+    # In the order in which its QEMU has said it: before `device`.
+    later = {name: story.facts.pop(name) for name in list(story.facts) if "again" in name}
+    early = {n: f for n, f in later.items() if f.t_ns < 3004 * MS}
+    story.facts |= {**early, "stop again": qmp(3003.5, "source", "STOP"), **later}
+
+    found = of(judge(story.evidence()), ABSENT_PATH)
+
+    assert found.outcome is Outcome.PASSED
+    assert "precopy from +3.003s (source active)" in found.reason
+
+
+def test_where_every_migration_was_given_up_so_precopy_cannot_be_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    story = cancelled_then_completed(tmp_path, ABSENT)
+    for name in [name for name in story.facts if name == "s active" or "again" in name]:
+        del story.facts[name]
+
+    assert of(judge(story.evidence()), ABSENT_PATH).outcome is Outcome.CANNOT_TELL

@@ -8,7 +8,7 @@ import pytest
 
 from harness.observe import Fact
 from harness.verdict.phases import FOREVER, Phases, phases_of
-from tests.verdict.story import MS, PRIMARY, Story, link, qmp, status, step
+from tests.verdict.story import MS, PRIMARY, Story, host, link, qmp, status, step
 
 EXPECT = "  migration: completed\n"
 TWO = """\
@@ -169,3 +169,28 @@ def test_without_a_migration_there_are_no_phases(tmp_path: pathlib.Path) -> None
     found = phases(tmp_path, **{"migrate begins": None})
 
     assert found == Phases(())
+
+
+def test_a_request_to_detach_begins_the_unplug_where_qemu_sends_no_word_of_one(
+    tmp_path: pathlib.Path,
+) -> None:
+    found = phases(
+        tmp_path,
+        unplug=None,
+        **{"s wait-unplug": None, "detach": host(1100, "alpha", "detach-requested")},
+    )
+
+    assert told(found)[0] == ("unplug", 1100, 1100)
+    assert found.found[1].begin is not None
+    assert found.found[1].begin.event == "the source's request to detach"
+
+
+def test_a_request_to_detach_outside_of_the_migration_begins_no_unplug(
+    tmp_path: pathlib.Path,
+) -> None:
+    early = host(900, "alpha", "detach-requested")
+    gone = dict.fromkeys(("s wait-unplug", "released", "removed", "unplug"))
+
+    found = phases(tmp_path, detach=early, **gone)
+
+    assert [one.name for one in found.found][:2] == ["before", "precopy"]

@@ -38,6 +38,12 @@ def schema(**enumeration: Any) -> list[dict[str, Any]]:
             "meta-type": "object",
             "members": [{"name": "capability", "type": "436"}, {"name": "state", "type": "bool"}],
         },
+        {"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "150"},
+        {
+            "name": "150",
+            "meta-type": "object",
+            "members": [{"name": "max-bandwidth", "type": "int"}, {"name": "multifd-channels"}],
+        },
         {"name": "436", "meta-type": "enum", "values": ["xbzrle", "events"]},
     ]
 
@@ -56,6 +62,7 @@ def test_the_words_are_found_through_the_commands_that_use_them(
     assert words_of_schema(schema(**enumeration)) == QemuWords(
         statuses=("none", "setup"),
         capabilities=("xbzrle", "events"),
+        parameters=("max-bandwidth", "multifd-channels"),
         events=("MIGRATION", "UNPLUG_PRIMARY"),
     )
 

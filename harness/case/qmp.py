@@ -1,0 +1,33 @@
+"""The QMP events that a case may name (qapi/*.json of QEMU 11.1; older ones have fewer)."""
+
+from __future__ import annotations
+
+QMP_EVENTS = (
+    "ACPI_DEVICE_OST",
+    "BALLOON_CHANGE",
+    "BLOCK_IO_ERROR",
+    "DEVICE_DELETED",
+    "DEVICE_UNPLUG_GUEST_ERROR",
+    "FAILOVER_NEGOTIATED",
+    "GUEST_CRASHLOADED",
+    "GUEST_PANICKED",
+    "MEMORY_FAILURE",
+    "MIGRATION_PASS",
+    "NETDEV_STREAM_CONNECTED",
+    "NETDEV_STREAM_DISCONNECTED",
+    "NETDEV_VHOST_USER_CONNECTED",
+    "NETDEV_VHOST_USER_DISCONNECTED",
+    "NIC_RX_FILTER_CHANGED",
+    "POWERDOWN",
+    "RESET",
+    "RESUME",
+    "RTC_CHANGE",
+    "SHUTDOWN",
+    "STOP",
+    "SUSPEND",
+    "UNPLUG_PRIMARY",
+    "VFIO_MIGRATION",
+    "VSERPORT_CHANGE",
+    "WAKEUP",
+    "WATCHDOG",
+)
