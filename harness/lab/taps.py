@@ -125,8 +125,7 @@ class _Tcpdump:
         argv += ["--time-stamp-precision", "nano", "-B", str(_BUFFER_KIB)]
         # Root keeps its rights: another user could not write into root's directory.
         argv += ["-Z", "root", "-w", self.path, "-Q", self._direction]
-        # -U: what is captured is in the file, too.
-        argv += ["--immediate-mode", "-U"] if self._immediate else []
+        argv += ["--immediate-mode"] if self._immediate else []
         try:
             self._process = self.machine.spawn(argv, log=self.log)
         except AgentRefused as error:

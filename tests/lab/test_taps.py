@@ -65,7 +65,9 @@ def machine() -> Iterator[NamespaceMachine]:
         yield made
 
 
-def watch(machine: NamespaceMachine, *, tap: str = "t0", number: int = 2) -> TapWatch:
+def watch(
+    machine: NamespaceMachine, *, tap: str = "t0", number: int = 2, immediate: bool = False
+) -> TapWatch:
     taps = (
         TapPlan("net1", tap, "br0", MAC, 1, 1500, False),
         TapPlan("hostdev0", "t1", "br0", MAC, 1, 1500, True),
@@ -74,7 +76,7 @@ def watch(machine: NamespaceMachine, *, tap: str = "t0", number: int = 2) -> Tap
     placement = Placement("g1", "alpha", taps)
     run = f"{machine.scratch}/g1.{number}"
     machine.make_directory(run)
-    return TapWatch(machine, placement, PAIRS, run=run, number=number)
+    return TapWatch(machine, placement, PAIRS, run=run, number=number, immediate=immediate)
 
 
 def speak(machine: NamespaceMachine, count: int) -> None:
@@ -98,10 +100,11 @@ def merged(machine: NamespaceMachine, capture: TapCapture, target: Path) -> tupl
     return made.inbound, made.outbound
 
 
+@pytest.mark.parametrize("immediate", [True, False])
 def test_every_frame_until_the_end_is_there_with_its_direction_and_time(
-    machine: NamespaceMachine, tmp_path: Path
+    machine: NamespaceMachine, tmp_path: Path, immediate: bool
 ) -> None:
-    taps = watch(machine)
+    taps = watch(machine, immediate=immediate)
     taps.begin()
     taps.wait_listening()
     before = machine.clock.sample().here_ns
