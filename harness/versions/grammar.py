@@ -89,8 +89,8 @@ CHANGES = (
     Change(
         (9, 1),
         "qapi/migration.json: `postcopy-recover-setup: setup phase for a postcopy recovery "
-        "process (since 9.1)`. Seen in a run of 10.0.13: the source goes through it, the destination "
-        "from postcopy-paused to postcopy-recover",
+        "process (since 9.1)`. Seen in a run of 10.0.13: the source goes through it, the "
+        "destination from postcopy-paused to postcopy-recover",
         word="postcopy-recover-setup",
         source=_rows(
             postcopy_paused="postcopy-recover postcopy-recover-setup failed",

@@ -107,11 +107,15 @@ CONTROLS = (
     ),
     Control(
         "device-del-in-wait-unplug",
-        "steps[1]",
+        "steps[2]",
         edits=(
             (
                 "  - migrate:",
-                "  - unplug: {guest: g1, nic: hostdev0, refused: already}\n  - migrate:",
+                "  - unplug: {guest: g1, nic: hostdev0, within: 5s}\n  - migrate:",
+            ),
+            (
+                '  - exec: {machine: g1, command: "echo mask',
+                '  - exec: {machine: g1, command: "true',
             ),
         ),
     ),
