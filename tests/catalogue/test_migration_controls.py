@@ -107,7 +107,7 @@ CONTROLS = (
     ),
     Control(
         "device-del-in-wait-unplug",
-        "steps[2]",
+        "steps[3]",
         edits=(
             (
                 "  - migrate:",
