@@ -158,7 +158,12 @@ CONTROLS = (
     Control("management-without-attach", "expect.netdevs.end", edits=taken("attach")),
 )
 
-NESTED = ("management-without-detach", "management-without-vf-mac", "management-without-fdb-del")
+NESTED = (
+    "management-without-detach",
+    "management-without-vf-mac",
+    "management-without-fdb-del",
+    "no-vf-free-on-the-destination",
+)
 
 
 def controls() -> Iterator[object]:
