@@ -44,6 +44,11 @@ class Reset(_OfGuest):
     What flows from or to the guest, and its records, end with it.
     """
 
+    wait: bool = Field(
+        True,
+        description="`no`: go on at once, without waiting for the guest; for a reset during a "
+        "migration, after which the guest comes up elsewhere",
+    )
     within: Duration = Field(120.0, description="until the guest is up again; 120s when absent")
 
 

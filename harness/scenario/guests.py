@@ -63,7 +63,7 @@ def reset(steps: Steps, it: Reset) -> None:
     with steps.step("reset", guest=it.guest):
         since = len(guest.current.vm.events)
         guest.current.vm.execute("system_reset")
-        _boot_again(steps, guest, Deadline(it.within), since)
+        _boot_again(steps, guest, Deadline(it.within), since, wait=it.wait)
 
 
 def reboot(steps: Steps, it: Reboot) -> None:
@@ -73,10 +73,12 @@ def reboot(steps: Steps, it: Reboot) -> None:
         since = len(guest.current.vm.events)
         # In the background: the agent is to answer before it ends.
         guest.machine.run(["sh", "-c", "(sleep 0.2; reboot -f) >/dev/null 2>&1 &"], timeout=10)
-        _boot_again(steps, guest, Deadline(it.within), since)
+        _boot_again(steps, guest, Deadline(it.within), since, wait=it.wait)
 
 
-def _boot_again(steps: Steps, guest: LabGuest, deadline: Deadline, since: int) -> None:
+def _boot_again(
+    steps: Steps, guest: LabGuest, deadline: Deadline, since: int, *, wait: bool
+) -> None:
     """Wait for the reset and for the guest to be up. StepFailed when it does not come."""
     try:
         guest.current.vm.wait_event(
@@ -84,6 +86,8 @@ def _boot_again(steps: Steps, guest: LabGuest, deadline: Deadline, since: int) -
         )
         guest.begin_anew()
         steps.lab.facts.add(GuestBoot(t_ns=now_ns(), guest=guest.name))
+        if not wait:
+            return
         guest.wait_ready(deadline)
         # The netdevs from which the new kernel's messages go on.
         guest.link.snapshot("boot", timeout=deadline.left)

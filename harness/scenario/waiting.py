@@ -44,6 +44,7 @@ def wait_until(steps: Steps, wanted: Condition, deadline: Deadline) -> None:
 def _netdev(guest: LabGuest, wanted: Condition, role: Role, deadline: Deadline) -> None:
     mac = next(pair.mac for pair in guest.plan.pairs if pair.standby == wanted.pair)
     # What is known of the guest may be older than the step before this one.
+    guest.link.wait_monitoring(deadline.left)  # it may just be booting
     guest.link.catch_up(timeout=deadline.left)
     guest.links.wait(
         lambda links: role_state(links, mac, role) in _ACCEPTED[wanted.state or ""],

@@ -235,7 +235,7 @@ CONTROLS = (
         "reset-during-wait-unplug",
         "steps[4]",
         edits=(
-            ("  - reset: {guest: g1}\n", "  - pause: 1s\n"),
+            ("  - reset: {guest: g1, wait: no}\n", "  - pause: 1s\n"),
             ("migration: completed}, within: 60s", "migration: completed}, within: 5s"),
         ),
     ),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
+
 from harness.case import BoundCase, bind, load_case
+from harness.cli import main
 from harness.report.catalogue import Gap, Gaps, Recorded, Results, page
 from harness.verdict import Outcome
 from tests.case.files import HEAD, write
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 ABOUT = """\
 group: hotplug
@@ -70,3 +75,14 @@ def test_what_is_no_case_is_told_with_the_reason(tmp_path: pathlib.Path) -> None
 
     assert "### No case: an interlock" in told
     assert "QEMU has none." in told
+
+
+def test_the_committed_page_is_current(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert main(["catalogue"]) == 0
+
+    committed = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == committed, "run: make docs"
