@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.case import Condition, Plug, Unplug, Wait
 from harness.pytest_plugin.lab import LabUnderTest, stream
 from harness.scenario import StepFailed
 
@@ -43,3 +44,14 @@ def test_what_does_not_hold_is_told(lab: LabUnderTest) -> None:
         lab.exec("client", "ip link show eth9")
     lab.exec("client", "ip link show eth0")
     assert lab.host_of("g1") == "alpha"
+
+
+def test_verbs_that_have_no_method_are_done_by_their_arguments(lab: LabUnderTest) -> None:
+    gone = Condition(guest="g1", primary="net1", state="absent")
+
+    lab.do(Unplug(guest="g1", nic="hostdev0"))
+    lab.do(Wait.model_validate({"for": gone, "within": "20s"}))
+    assert lab.pair("g1", "net1").primary == ()
+
+    lab.do(Plug(guest="g1", nic="hostdev0"))
+    lab.wait_primary("g1", "net1", "up")
