@@ -190,5 +190,8 @@ def test_a_full_disk_is_no_state(make_vm: MakeVm) -> None:
     small = f"{vm.machine.scratch}/small"
     vm.machine.make_directory(small)
     vm.machine.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small])
-    with pytest.raises(StateError, match=r"its state cannot be written: .*[Nn]o space left"):
-        save(vm, Path(small))
+    try:
+        with pytest.raises(StateError, match=r"its state cannot be written: .*[Nn]o space left"):
+            save(vm, Path(small))
+    finally:
+        vm.machine.run(["umount", small])
