@@ -108,6 +108,8 @@ class Migrating(Steps):
         except QmpRefused as error:
             self._go_on(ongoing, Aftermath("source", not_as_refused(error, terms)))
             return None
+        except StepFailed as error:  # a command for the destination
+            self._go_on(ongoing, Aftermath("source", error))
         if terms.ends == "refused":
             source.vm.migrate_cancel()
             source.vm.wait_migration(Deadline(_CANCEL_S), since=since)

@@ -18,12 +18,17 @@ from collections.abc import Callable
 
 from harness.measure import Matched
 from harness.measure.bounds import FOREVER
-from harness.observe import LAB, HostEvent
+from harness.observe import LAB, HostEvent, QmpEvent
 from harness.verdict.evidence import Evidence
-from harness.verdict.moments import Known, compare
+from harness.verdict.moments import Known, Moment, compare
 from harness.verdict.scene import Scene, Window, Windows
 
 UNKNOWN = "cause unknown"
+
+
+def _asked(unplug: Moment) -> str:
+    """What has asked the guest to give up its primary."""
+    return "UNPLUG_PRIMARY" if isinstance(unplug.fact, QmpEvent) else "the request to detach it"
 
 
 def guest_stopped(scene: Scene) -> Windows:
@@ -71,7 +76,7 @@ def address_behind_uplink(scene: Scene) -> Windows:
     it the frames, and the bridge does not see them.
     """
     stop, resume = scene.qmp("source", "STOP"), scene.qmp("destination", "RESUME")
-    unplug = scene.qmp("source", "UNPLUG_PRIMARY")
+    unplug = scene.unplug
     found: list[Window] = []
     for role, start, stopped in (("source", unplug, stop), ("destination", resume, None)):
         starts = [start]
@@ -142,28 +147,37 @@ def vf_without_driver(scene: Scene) -> Windows:
     guest has let go of the source's, or has not yet taken the destination's."""
     found: list[Window] = []
     stop, resume = scene.qmp("source", "STOP"), scene.qmp("destination", "RESUME")
-    unplug = scene.qmp("source", "UNPLUG_PRIMARY")
+    unplug = scene.unplug
     down = scene.primary(("down", "removed"), after=unplug) if unplug else None
     if unplug and down and stop and scene.is_never_closed("source"):
         off = scene.host("source", ("vf-bus-master-off",), after=unplug)
         cleared = scene.host("source", ("vf-mac-cleared",), after=down[0])
         if off is not None:
+            end, what, until = stop, "the guest was stopped", "whose filter nothing closed"
+            if cleared and compare(cleared, stop) is Known.BEFORE:
+                end, what = cleared, "the VF's MAC address was cleared"
+                until = "which still had the guest's address"
             found += scene.between(
                 "vf-without-driver",
                 [down[0]],
-                [stop, *([cleared] if cleared else [])],
+                [end],
                 f"sent after the guest had given up its primary ({scene.when(down[0])}; its driver "
-                f"let go of the VF at {scene.when(off)}) and before the guest was stopped "
-                f"({scene.when(stop)}): frames still went to that VF, whose filter nothing closed",
+                f"let go of the VF at {scene.when(off)}) and before {what} "
+                f"({scene.when(end)}): frames still went to that VF, {until}",
             )
     if resume and scene.is_never_closed("destination"):
         on = scene.host("destination", ("vf-bus-master-on",), after=resume)
         if on is not None:
+            # Where a management layer attaches the VF, it has no address before that.
+            given = scene.host("destination", ("vf-mac-set",), after=resume)
+            since = f"RESUME ({scene.when(resume)})"
+            if given is not None:
+                since = f"the VF was given the guest's address ({scene.when(given)})"
             found += scene.between(
                 "vf-without-driver",
-                [resume],
+                [given or resume],
                 [on],
-                f"sent after RESUME ({scene.when(resume)}) and before the guest's driver took the "
+                f"sent after {since} and before the guest's driver took the "
                 f"VF ({scene.when(on)}): frames went to that VF, whose filter nothing closed",
             )
     return tuple(found)
@@ -214,7 +228,7 @@ def standby_drops(scene: Scene) -> Windows:
 
 def _standby_at_unplug(scene: Scene) -> Windows:
     """The bridge sends to the standby already; the guest has not removed the primary yet."""
-    unplug = scene.qmp("source", "UNPLUG_PRIMARY")
+    unplug = scene.unplug
     removed = scene.primary(("removed", "released"), after=unplug) if unplug else None
     if unplug is None or removed is None or scene.has_vf("source"):
         return ()
@@ -234,7 +248,7 @@ def _standby_at_unplug(scene: Scene) -> Windows:
 
 def giving_up_primary(scene: Scene) -> Windows:
     """The guest takes its driver off the primary, which frames still go to."""
-    unplug = scene.qmp("source", "UNPLUG_PRIMARY")
+    unplug = scene.unplug
     down = scene.primary(("down", "removed"), after=unplug) if unplug else None
     if unplug is None or down is None:
         return ()
@@ -248,7 +262,7 @@ def giving_up_primary(scene: Scene) -> Windows:
         "giving-up-primary",
         [unplug],
         ends,
-        f"sent between UNPLUG_PRIMARY ({scene.when(unplug)}) and the primary's going down in the "
+        f"sent between {_asked(unplug)} ({scene.when(unplug)}) and the primary's going down in the "
         f"guest ({scene.when(down[0])}): the guest was giving up the primary that frames went to",
     )
 
@@ -271,7 +285,7 @@ _CLOSED = {
 
 def stale_primary_port(scene: Scene) -> Windows:
     """The guest's primary is gone, and the host still sends its frames there."""
-    unplug = scene.qmp("source", "UNPLUG_PRIMARY")
+    unplug = scene.unplug
     down = scene.primary(("down", "removed"), after=unplug) if unplug else None
     if unplug is None or down is None or scene.is_never_closed("source"):
         return ()
@@ -301,7 +315,7 @@ def stale_primary_port(scene: Scene) -> Windows:
 def sending_by_lost_primary(scene: Scene) -> Windows:
     """The guest sends by the primary that it is giving up, until it sends by the standby: the
     first frame by that is what moves the bridge's entry."""
-    unplug = scene.qmp("source", "UNPLUG_PRIMARY")
+    unplug = scene.unplug
     down = scene.primary(("down", "removed"), after=unplug) if unplug else None
     if unplug is None or down is None or not scene.knows_bridge("source"):
         return ()
@@ -312,9 +326,9 @@ def sending_by_lost_primary(scene: Scene) -> Windows:
         "sending-by-lost-primary",
         [unplug],
         [down[0]],
-        f"sent by the guest between UNPLUG_PRIMARY ({scene.when(unplug)}) and the primary's going "
-        f"down in the guest ({scene.when(down[0])}), and not certainly after its first frame by "
-        f"the standby ({scene.when(stay.end)}): the guest was giving up the primary that it had "
+        f"sent by the guest between {_asked(unplug)} ({scene.when(unplug)}) and the primary's "
+        f"going down in the guest ({scene.when(down[0])}), and not certainly after its first frame "
+        f"by the standby ({scene.when(stay.end)}): the guest was giving up the primary that it had "
         "sent by",
         begun_by=stay.end,
     )

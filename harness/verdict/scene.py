@@ -48,6 +48,12 @@ class Scene:
                 return moment
         return None
 
+    @property
+    def unplug(self) -> Moment | None:
+        """When the guest was asked to give up its primary: by QEMU, or by a management layer."""
+        asked = self.qmp("source", "UNPLUG_PRIMARY")
+        return asked or self.host("source", ("detach-requested",))
+
     def primary(
         self, events: Iterable[str], *, after: Moment, up: bool = False
     ) -> tuple[Moment, str] | None:
@@ -76,14 +82,16 @@ class Scene:
                 return moment.fact.host
         return ""
 
-    def host(self, role: str, events: Iterable[str], *, after: Moment) -> Moment | None:
+    def host(
+        self, role: str, events: Iterable[str], *, after: Moment | None = None
+    ) -> Moment | None:
         """The first of these events on one side's host, about this pair, after a moment."""
         wanted = frozenset(events)
         for moment in self._about_the_pair(role):
             if (
                 isinstance(moment.fact, HostEvent)
                 and moment.fact.event in wanted
-                and compare(after, moment) is Known.BEFORE
+                and (after is None or compare(after, moment) is Known.BEFORE)
                 and self.migration.holds(moment)
             ):
                 return moment

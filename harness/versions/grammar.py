@@ -89,7 +89,8 @@ CHANGES = (
     Change(
         (9, 1),
         "qapi/migration.json: `postcopy-recover-setup: setup phase for a postcopy recovery "
-        "process (since 9.1)`",
+        "process (since 9.1)`. Seen in a run of 10.0.13: the source goes through it, the "
+        "destination from postcopy-paused to postcopy-recover",
         word="postcopy-recover-setup",
         source=_rows(
             postcopy_paused="postcopy-recover postcopy-recover-setup failed",
@@ -104,7 +105,8 @@ CHANGES = (
         (10, 0),
         "QEMU commit 48814111366b (A1): precopy always goes through device. No schema tells: "
         "device has been a status since 2.11. Seen in runs of 10.0.13: wait-unplug, active, "
-        "device, completed, without pre-switchover",
+        "device, completed, without pre-switchover; by postcopy active, device, postcopy-active; "
+        "cancelled in wait-unplug, in active and at pre-switchover",
         source=_rows(active="pre-switchover device cancelling failed"),
     ),
     Change(

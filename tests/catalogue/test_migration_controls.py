@@ -107,11 +107,26 @@ CONTROLS = (
     ),
     Control(
         "device-del-in-wait-unplug",
-        "steps[1]",
+        "steps[3]",
         edits=(
             (
                 "  - migrate:",
-                "  - unplug: {guest: g1, nic: hostdev0, refused: already}\n  - migrate:",
+                "  - unplug: {guest: g1, nic: hostdev0, within: 5s}\n  - migrate:",
+            ),
+            (
+                '  - exec: {machine: g1, command: "echo mask',
+                '  - exec: {machine: g1, command: "true',
+            ),
+        ),
+    ),
+    Control(
+        "silent-guest-after-a-cancel",
+        "expect.streams.echo.lost.after",
+        edits=(
+            (
+                "traffic:\n",
+                "traffic:\n"
+                "  own: {from: g1, to: client, rate_tolerance: 50%, udp: {rate: 50/s, size: 99}}\n",
             ),
         ),
     ),
@@ -141,18 +156,39 @@ CONTROLS = (
     Control("management-without-standby-up", "expect.streams", edits=taken("standby-up")),
     Control("management-without-standby-down", "expect.streams", edits=taken("standby-down")),
     Control("management-without-attach", "expect.netdevs.end", edits=taken("attach")),
+    Control("management-without-detach", "steps[0]", edits=(("[detach, vf-mac]", "[vf-mac]"),)),
+    Control(
+        "management-without-vf-mac",
+        "expect.streams.inbound.lost.precopy",
+        edits=(("[vf-mac, standby-down]", "[standby-down]"),),
+    ),
+    Control(
+        "management-without-fdb-del",
+        "expect.streams.inbound.lost.precopy",
+        edits=(("[fdb-del, standby-down]", "[standby-down]"),),
+    ),
+    Control(
+        "no-vf-free-on-the-destination",
+        "expect.netdevs.end.g1.net1.primary",
+        edits=(("(exec 3<>", "(true || exec 3<>"),),
+    ),
 )
 
-NESTED = ("management-without-detach", "management-without-vf-mac", "management-without-fdb-del")
+NESTED = (
+    "management-without-detach",
+    "management-without-vf-mac",
+    "management-without-fdb-del",
+    "no-vf-free-on-the-destination",
+)
 
 
 def controls() -> Iterator[object]:
     """Each with its marks: all but the first of a group are slow."""
     seen: set[str] = set()
     for control in CONTROLS:
-        group = group_of(control.case)
-        marks = [pytest.mark.lab, getattr(pytest.mark, group)]
-        if group in seen:
+        group, nested = group_of(control.case), control.case in NESTED
+        marks = [pytest.mark.nested if nested else pytest.mark.lab, getattr(pytest.mark, group)]
+        if group in seen or nested:
             marks.append(pytest.mark.slow)
         seen.add(group)
         yield pytest.param(control, marks=marks, id=control.case)
@@ -182,4 +218,4 @@ def test_every_case_of_these_groups_has_a_negative_control() -> None:
         if load_case(path).document.data.get("group") in GROUPS:
             cases.add(path.stem)
 
-    assert {control.case for control in CONTROLS} == cases - {*ELSEWHERE, *NESTED}
+    assert {control.case for control in CONTROLS} == cases - {*ELSEWHERE}

@@ -414,3 +414,51 @@ def test_entries_are_ordered_by_the_record_where_their_errors_overlap(
     found = ask(address_behind_uplink, tmp_path, changes)
 
     assert [(one.from_ns // MS, one.to_ns // MS) for one in found] == [(2125, 2155)]
+
+
+DETACHED: Changes = {
+    "unplug": None,
+    "s wait-unplug": None,
+    "detach": HostEvent(
+        t_ns=1100 * MS, host="alpha", event="detach-requested", guest="g1", device="hostdev0"
+    ),
+}
+"""A management layer asks the guest, and not QEMU."""
+
+
+def test_a_management_layer_that_asks_counts_as_qemu_does(tmp_path: pathlib.Path) -> None:
+    (window,) = ask(giving_up_primary, tmp_path, DETACHED)
+
+    assert (window.from_ns, window.reason.split(" (")[0]) == (
+        1100 * MS,
+        "sent between the request to detach it",
+    )
+
+
+def test_a_vf_that_keeps_the_address_until_it_is_cleared_takes_frames_until_then(
+    tmp_path: pathlib.Path,
+) -> None:
+    changes = {
+        **DETACHED,
+        "mac": host(100, "alpha", "vf-mac-set"),
+        "off": host(1205, "alpha", "vf-bus-master-off"),
+        "cleared": host(1400, "alpha", "vf-mac-cleared"),
+    }
+    (window,) = ask(vf_without_driver, tmp_path, changes)
+
+    assert (window.from_ns, window.to_ns) == (1201 * MS, 1400 * MS)
+    assert "before the VF's MAC address was cleared" in window.reason
+    assert not ask(vf_without_driver, tmp_path, {**changes, "off": None})
+
+
+def test_a_vf_that_is_given_the_address_after_resume_takes_no_frames_before(
+    tmp_path: pathlib.Path,
+) -> None:
+    changes = {
+        "given": host(2300, "beta", "vf-mac-set"),
+        "on": host(2450, "beta", "vf-bus-master-on"),
+    }
+    (window,) = ask(vf_without_driver, tmp_path, changes)
+
+    assert (window.from_ns, window.to_ns) == (2300 * MS, 2450 * MS)
+    assert "the VF was given the guest's address" in window.reason
