@@ -24,7 +24,7 @@ from tests.end_to_end.runs import FLAT, left, wait_for
 
 pytestmark = pytest.mark.lab
 
-CLOCK = "date +%s.%N; cat /proc/uptime; head -c 16 /dev/urandom | od -An -tx1"
+CLOCK = "date +%s; cat /proc/uptime; head -c 16 /dev/urandom | od -An -tx1"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def up(here: Place, topology: Path, run: str, *options: str) -> Iterator[Guest]:
         middle = (before + time.time()) / 2
         facts = read_facts(here.folder / run / "facts.jsonl")
         (start,) = [fact for fact in facts if isinstance(fact, GuestStart)]
-        yield Guest(start, messages, float(said[0]) - middle, float(said[1].split()[0]), said[2])
+        ahead = float(said[0]) + 0.5 - middle  # it said whole seconds
+        yield Guest(start, messages, ahead, float(said[1].split()[0]), said[2])
     finally:
         harness("down")
 

@@ -81,7 +81,8 @@ def test_on_ctrl_c_the_steps_under_way_are_told_to_end_before_they_are_awaited()
     ended: list[bool] = []
 
     def do(_step: Step) -> None:
-        signal.raise_signal(signal.SIGINT)  # reaches the main thread, which waits for steps
+        gone.wait(0.3)  # until the main thread waits for steps; it may be starting this one yet
+        signal.raise_signal(signal.SIGINT)  # reaches the main thread
         ended.append(gone.wait(30))
 
     with pytest.raises(KeyboardInterrupt):
