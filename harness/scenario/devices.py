@@ -163,7 +163,7 @@ def set_host_link(steps: Steps, it: SetHostLink) -> None:
 
 
 def take_away(steps: Steps, it: TakeAway) -> None:
-    """Remove the virtual functions of the NIC on the host, and wait until that of the guest is gone.
+    """Remove the virtual functions of the NIC on the host, and wait until the guest's is gone.
 
     A single one cannot be removed: the kernel gives virtual functions no `remove` in sysfs.
     """
