@@ -65,17 +65,17 @@ def judge(walked: Walked) -> Judged:
         outcome = Outcome.NOT_USABLE if primary == "no" else Outcome.CANNOT_TELL
         return Judged(outcome=outcome, reasons=(why,), notes=notes)
     by_itself = _standby(walked, _BY_ITSELF)
-    lost = f"while no driver serves the VF: {_told(walked, _BY_ITSELF)}"
+    lost = f"no driver serves the VF: {_told(walked, _BY_ITSELF)}"
     if by_itself == "yes":
         return Judged(outcome=Outcome.USABLE, reasons=(lost,), notes=notes)
     fenced = _standby(walked, _FENCED)
-    fence = f"with a port VLAN that no frame carries: {_told(walked, _FENCED)}"
+    fence = f"a port VLAN that no frame carries: {_told(walked, _FENCED)}"
     if fenced == "yes":
         return Judged(
             outcome=Outcome.HANDOFF, handoff="port VLAN", reasons=(lost, fence), notes=notes
         )
     cleared = _standby(walked, (State.CLEARED,))
-    clearing = f"with the VF's MAC address cleared: {_told(walked, (State.CLEARED,))}"
+    clearing = f"no MAC address at the VF: {_told(walked, (State.CLEARED,))}"
     reasons = (lost, fence, clearing)
     if cleared == "yes":
         late = (
@@ -126,13 +126,13 @@ def _primary(walked: Walked) -> _Truth:
 
 
 def _told(walked: Walked, states: Sequence[State]) -> str:
-    """The counts that a truth is made of, in words."""
-    parts = []
+    """The counts that a truth is made of, in words; states with the same counts together."""
+    parts: dict[str, list[State]] = {}
     for state in states:
         flows = [Flow.WIRE_TO_MAC, Flow.VF_TO_WIRE if state is State.DRIVER else Flow.PF_TO_WIRE]
         said = [went(count) for flow in flows if (count := walked.count(state, flow))]
-        parts.append(f"{state}: {', '.join(said) or 'nothing was sent'}")
-    return "; ".join(parts)
+        parts.setdefault(", ".join(said) or "nothing was sent", []).append(state)
+    return "; ".join(f"{', '.join(alike)}: {said}" for said, alike in parts.items())
 
 
 def went(count: Count) -> str:
@@ -143,7 +143,7 @@ def went(count: Count) -> str:
         for place, there in sorted(count.arrived.items())
         if there.numbers
     ]
-    return f"{count.flow} {count.sent} sent, {' and '.join(at) or 'none arrived'}"
+    return f"of {count.sent} {count.flow} {' and '.join(at) or 'none arrived'}"
 
 
 def _notes(walked: Walked) -> Iterable[str]:

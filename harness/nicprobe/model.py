@@ -14,21 +14,22 @@ class State(StrEnum):
     """What was done to the VF, in the order of the walk."""
 
     NO_MAC = "no MAC address"
-    MAC_SET = "MAC address set, no driver"
-    VFIO = "vfio-pci, unused"
-    FENCED = "vfio-pci, fenced"
+    MAC_SET = "MAC address set"
+    VFIO = "vfio-pci unused"
+    FENCED = "vfio-pci fenced"
     DRIVER = "driver up"
     DRIVER_GONE = "driver gone"
-    FENCED_AGAIN = "driver gone, fenced"
+    FENCED_AGAIN = "fenced again"
     CLEARED = "MAC address cleared"
 
 
 class Flow(StrEnum):
-    """Which frames: from where to where. The MAC address is that of the VF and of the PF."""
+    """Which frames: from where to where. MAC is the address that VF and standby share; what
+    PF and VF send to the wire has it as its source."""
 
     WIRE_TO_MAC = "wire to MAC"
     PF_TO_MAC = "PF to MAC"
-    PF_TO_WIRE = "PF, as MAC, to wire"
+    PF_TO_WIRE = "PF to wire"
     VF_TO_WIRE = "VF to wire"
     VF_TO_PF = "VF to PF"
 

@@ -24,14 +24,14 @@ from tests.nicprobe.counts import (
 def test_a_nic_that_steers_to_the_function_only_while_it_has_a_driver_is_usable() -> None:
     found = judge(walked())
     assert (found.outcome, found.handoff, found.notes) == (Outcome.USABLE, "", ())
-    assert "driver gone: wire to MAC 20 sent, 20 at the PF" in found.reasons[0]
+    assert "driver gone: of 20 wire to MAC 20 at the PF" in found.reasons[0]
 
 
 @pytest.mark.parametrize("state", UNFENCED)
 def test_frames_lost_in_one_state_without_a_driver_make_a_hand_off_necessary(state: State) -> None:
     found = judge(walked(steered(state)))
     assert (found.outcome, found.handoff) == (Outcome.HANDOFF, "port VLAN")
-    assert f"{state}: wire to MAC 20 sent, none arrived" in found.reasons[0]
+    assert f"{state}: of 20 wire to MAC none arrived" in found.reasons[0]
 
 
 def test_where_the_fence_does_not_help_the_address_has_to_be_cleared_and_the_price_is_told() -> (
@@ -77,7 +77,7 @@ def test_a_nic_is_not_usable_when_a_way_is_closed_for_good(changes: Changes) -> 
                 **steered(*UNFENCED, *FENCED),
                 (State.CLEARED, Flow.WIRE_TO_MAC): at(Place.PF, number=9),
             },
-            "MAC address cleared: wire to MAC 20 sent, 9 at the PF",
+            "MAC address cleared: of 20 wire to MAC 9 at the PF",
         ),
     ],
     ids=["wire to PF", "PF to wire", "not counted", "half", "half at the end"],
