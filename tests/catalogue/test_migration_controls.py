@@ -16,7 +16,7 @@ from harness.cli import main
 from tests.catalogue.test_negative_controls import Control, broken, group_of
 from tests.cli.places import ROOT
 
-GROUPS = ("migration", "orchestration")
+GROUPS = ("migration", "orchestration", "filtering")
 ELSEWHERE = ("migrate-under-traffic",)
 """Whose controls are a test module of their own."""
 
@@ -168,6 +168,16 @@ CONTROLS = (
         edits=(("[fdb-del, standby-down]", "[standby-down]"),),
     ),
     Control(
+        "filter-handed-over",
+        "expect.streams.inbound.lost.precopy",
+        edits=(("nested-vfio", "nested-no-handoff"),),
+    ),
+    Control(
+        "filter-not-handed-over",
+        "expect.streams.inbound.lost.precopy",
+        edits=(("nested-no-handoff", "nested-vfio"),),
+    ),
+    Control(
         "no-vf-free-on-the-destination",
         "expect.netdevs.end.g1.net1.primary",
         edits=(("(exec 3<>", "(true || exec 3<>"),),
@@ -179,6 +189,8 @@ NESTED = (
     "management-without-vf-mac",
     "management-without-fdb-del",
     "no-vf-free-on-the-destination",
+    "filter-handed-over",
+    "filter-not-handed-over",
 )
 
 

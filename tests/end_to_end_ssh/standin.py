@@ -13,14 +13,14 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.images import Store
 from harness.lab import Lab, LabImages, Progress
 from harness.observe import FactLog
 from harness.plan import make_plan
-from harness.plan.model import Plan
+from harness.plan.part import up_to
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Machine
 from harness.reach.sandbox import Sandbox
@@ -135,18 +135,6 @@ class StandIn:
         path = place / "metal.yaml"
         path.write_text(LAB.format_map({**words, **changes}))
         return path
-
-
-def up_to(plan: Plan, *last: str) -> Plan:
-    """The plan with only the steps ``last`` and what they need."""
-    needs = {step.id: step.needs for step in plan.steps}
-    wanted: set[str] = set()
-    waiting = list(last)
-    while waiting:
-        step = waiting.pop()
-        wanted.add(step)
-        waiting += needs[step]
-    return replace(plan, steps=tuple(step for step in plan.steps if step.id in wanted))
 
 
 class Relay:
