@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.lab.capacity import CPUS
 from tests.end_to_end_ssh.standin import Found, StandIn, booted
+
+
+@pytest.fixture(scope="package", autouse=True)
+def room_for_all() -> Iterator[None]:
+    """The stand-in stays up beside the labs of these tests, which would wait for it to go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CPUS, "64")
+        yield
 
 
 @pytest.fixture(scope="package")
