@@ -70,7 +70,9 @@ def _load(
     emulated_by: str,
 ) -> State:
     if not guest.plan.placements[host.name].seed:
-        raise StateError(f"{guest.name}: it has a VF that is no primary, and cannot be saved")
+        raise StateError(
+            f"{guest.name}: it has a VF that is no primary, or is `unchecked`, and cannot be saved"
+        )
 
     def note(text: str) -> None:
         progress.say(text)

@@ -250,8 +250,10 @@ class _Planner:
             }
             for waits, primaries in ((False, True), (True, True), (False, False))
         )  # fmt: skip
-        if any(vf.pair is None for vf in vfs):
-            seed = {}  # a VF that nothing unplugs for the save cannot be saved
+        # A VF that nothing unplugs for the save cannot be saved; and of an unchecked guest nobody
+        # knows which of its NICs failover will plug after the load.
+        if guest.unchecked or any(vf.pair is None for vf in vfs):
+            seed = {}
         return Placement(
             name, host, tuple(taps), tuple(vfs), start, incoming, seed, devices=devices
         )

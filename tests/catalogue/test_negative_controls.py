@@ -173,7 +173,7 @@ CONTROLS = (
     Control("slaves-renamed", "steps[0]", edits=(("name was-$n", "name eth0"),)),
     Control(
         "link-of-the-standby-lost",
-        "expect.streams.*.lost",
+        "expect.streams.inbound.lost",
         edits=(("nic: net1", "nic: hostdev0"), ("standby: net1, state", "primary: net1, state")),
     ),
     Control(

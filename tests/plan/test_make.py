@@ -116,6 +116,14 @@ def test_a_guest_with_a_vf_that_is_no_primary_cannot_be_saved() -> None:
     assert not placement.seed
 
 
+def test_an_unchecked_guest_is_not_saved_whatever_its_nics_come_to() -> None:
+    data = topology().model_dump(mode="json", exclude_none=True)
+    data["guests"]["g1"]["unchecked"] = True
+    for placement in make_plan(Topology.model_validate(data)).guests["g1"].placements.values():
+        assert placement.start
+        assert not placement.seed
+
+
 def test_auto_plans_both_accelerators_and_a_fixed_one_only_itself() -> None:
     plan = make_plan(topology())
     assert set(plan.guests["g1"].placements["alpha"].start) == {"kvm", "tcg"}
