@@ -71,7 +71,8 @@ def _load(
 ) -> State:
     if not guest.plan.placements[host.name].seed:
         raise StateError(
-            f"{guest.name}: it has a VF that is no primary, or is `unchecked`, and cannot be saved"
+            f"{guest.name}: cannot be saved: not all that it starts with is plugged again by QEMU's "
+            "failover"
         )
 
     def note(text: str) -> None:

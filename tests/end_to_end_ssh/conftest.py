@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.lab.capacity import CPUS
+from harness.reach.deadline import Deadline
 from tests.end_to_end_ssh.standin import Found, StandIn, booted
 
 
@@ -30,4 +31,4 @@ def found(standin: StandIn) -> Iterator[Found]:
     """How the machine was before the test; it has to be so after it."""
     former = standin.found()
     yield former
-    assert standin.found() == former
+    standin.await_found(former, Deadline(3))

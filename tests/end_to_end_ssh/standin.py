@@ -118,8 +118,15 @@ class StandIn:
             {pci: driver for pci, _, driver in (line.partition(" ") for line in drivers)},
             eye.list_directory("/tmp"),
             eye.list_directory("/dev/vfio"),
-            # Kernel threads stand in brackets; they come and go as they like.
-            tuple(sorted(line for line in said if line[:1] != "[" and line[:3] != "ps ")),
+            # Kernel threads stand in brackets; they come and go as they like. The eye's own
+            # connection is called otherwise from its first command on.
+            tuple(
+                sorted(
+                    line.removesuffix("@notty")
+                    for line in said
+                    if line[:1] != "[" and line[:3] != "ps "
+                )
+            ),
         )
 
     def await_found(self, former: Found, deadline: Deadline) -> None:
