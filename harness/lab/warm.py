@@ -71,8 +71,8 @@ def _load(
 ) -> State:
     if not guest.plan.placements[host.name].seed:
         raise StateError(
-            f"{guest.name}: cannot be saved: not all that it starts with is plugged again by QEMU's "
-            "failover"
+            f"{guest.name}: cannot be saved: not all that it starts with is plugged again by "
+            "QEMU's failover"
         )
 
     def note(text: str) -> None:
