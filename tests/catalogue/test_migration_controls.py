@@ -139,7 +139,7 @@ CONTROLS = (
     Control("migrate-multiqueue", "steps[0]", topology=(("        queues: 2\n", ""),)),
     Control(
         "management-way",
-        "expect.streams.inbound.path.precopy",
+        "expect.netdevs.precopy.g1.net1.standby",
         edits=(
             ("orchestration: management}", "orchestration: management, leave_out: [standby-up]}"),
         ),
