@@ -25,6 +25,7 @@ from harness.observe.record import now_ns
 from harness.record import RunDir
 from harness.scenario.ends import End, ends_of
 from harness.scenario.flowing import NotFlowing
+from harness.scenario.greeting import greet
 from harness.traffic.guestlink import GuestLink
 from harness.traffic.tcpclient import TcpEnd
 from harness.traffic.tcprecord import Role, TcpRecord, TcpSpec, write_tcp_record
@@ -85,6 +86,7 @@ class TcpTraffic:
     def begin(self) -> None:
         """Receivers first, then senders."""
         self._begun = True
+        greet(self._lab, ((stream.source, stream.target) for stream in self._streams))
         for stream in self._streams:
             self._listen(stream)
         for stream in self._streams:
