@@ -146,7 +146,7 @@ CONTROLS = (
     ),
     Control(
         "management-step-by-step",
-        "expect.netdevs.precopy.g1.net1.primary",
+        "steps[5]",
         edits=(("  - unplug: {guest: g1, nic: hostdev0}\n", "  - pause: 0.1s\n"),),
     ),
     Control("management-without-standby-up", "expect.streams", edits=taken("standby-up")),
