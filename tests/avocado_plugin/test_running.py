@@ -94,10 +94,12 @@ def test_variants_choose_and_a_known_failure_is_a_warning(pytester: pytest.Pytes
 
 @contextmanager
 def started(avocado: Avocado, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A job in a session of its own, with a lab whose guest has been started."""
+    """A job in a session of its own, with a lab whose guest has been started. Its lab waits for
+    no other one: a job that is ended after a time would be ended while it waits."""
     argv = avocado.command("run", "--job-results-dir", "job-results", "--disable-sysinfo", *words)
     with subprocess.Popen(
-        argv, cwd=avocado.folder, env=avocado.environment, text=True, start_new_session=True,
+        argv, cwd=avocado.folder, env=avocado.environment | {"HARNESS_CPUS": "64"},
+        text=True, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as child:  # fmt: skip
         watchdog = threading.Timer(120, child.kill)
@@ -116,12 +118,21 @@ def facts(folder: Path) -> str:
     )
 
 
-@pytest.mark.parametrize("words", [(), ("--job-timeout", "12")], ids=["ctrl-c", "timeout"])
+LONG = """
+case: nothing happens for a long time
+topology: {topology}
+steps: [{{pause: 100s}}]
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--job-timeout", "20")], ids=["ctrl-c", "timeout"])
 def test_a_job_that_is_ended_takes_its_lab_down_and_tells(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     avocado = Avocado(tmp_path)
-    with started(avocado, f"{CASE}:flat", *words) as child:
+    case = tmp_path / "long.yaml"
+    case.write_text(LONG.format(topology=ROOT / "topologies" / "flat-pair.yaml"))
+    with started(avocado, f"{case}:flat-pair", *words) as child:
         lab = descendants(child.pid)
         if not words:
             os.killpg(child.pid, signal.SIGINT)  # as a terminal does
