@@ -1,0 +1,202 @@
+"""Which defects the catalogue finds: mutants of Linux 6.12's net_failover and of QEMU 10.0.
+
+    python -m benchmarks.mutants DIR [--kind kernel|qemu] [--only NAME...] [--likely] [--minutes N]
+    python -m benchmarks.mutants DIR --table docs/mutants.md      # the table of what is known
+
+Each mutant of ``mutants/mutants.yaml`` is built by its recipe and given the cases that should
+find it, then (not with ``--likely``) the whole flat catalogue, until one does. A case *finds* a
+mutant when it fails with it twice, by the same expectation, and passes without it on this
+machine. A lab that does not come up is told and finds nothing. What was run is in
+``DIR/results.json`` after each run, so the same command goes on where it was stopped; run
+directories of failures are kept beside it. ``--through`` is put before each run (``flock FILE``).
+
+Not a test: it takes minutes to hours, and its result is a table. Needs root, the package mirror
+(for builds) and a quiet machine. Neighbours: ``docs/mutants.md`` explains the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.mutant_table import KINDS, STOCK, Kind, Known, Mutant, Ran, index, page, recipe
+from harness.case import check_case
+from harness.errors import EXIT_CANNOT_TELL, EXIT_FAILED, EXIT_PASSED, HarnessError
+from harness.images import Store
+from harness.report import Result
+from harness.verdict import Outcome
+
+ROOT = Path(__file__).resolve().parents[1]
+PROSE = ROOT / "benchmarks" / "mutants" / "mutants.md"
+"""What stands above the table."""
+OPTIONS: dict[Kind, str] = {"kernel": "--guest-kernel", "qemu": "--qemu"}
+RUN_S = 900.0
+"""A run that takes longer hangs: the longest flat case takes three minutes."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where results are kept, and how runs are started."""
+
+    folder: Path
+    through: tuple[str, ...]
+    until_s: float
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    def known(self) -> Known:
+        if not self.results.exists():
+            return Known()
+        return Known.model_validate_json(self.results.read_bytes())
+
+    def keep(self, known: Known) -> Known:
+        part = self.results.with_suffix(".part")
+        part.write_text(known.model_dump_json(indent=1, exclude_defaults=True) + "\n", "utf-8")
+        part.replace(self.results)
+        return known
+
+    def over(self) -> bool:
+        return time.monotonic() > self.until_s
+
+    def run(self, known: Known, mutant: str, kind: Kind, case: str, variant: str) -> Known:
+        """Run a case once more, and keep what came of it."""
+        number = len(known.of(mutant, case)) + 1
+        directory = self.folder / "runs" / f"{mutant or 'stock'}-{case}-{number}"
+        out = directory.with_suffix(".json")
+        shutil.rmtree(directory, ignore_errors=True)
+        out.unlink(missing_ok=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        argv = [*self.through, sys.executable, "-m", "harness.cli", "run"]
+        argv += [f"testcases/{case}.yaml", "--variant", variant, "--boot", "warm", "--quiet"]
+        argv += ["--run-dir", str(directory), "--json", str(out)]
+        if mutant:
+            argv += [OPTIONS[kind], str(recipe(kind, mutant))]
+        began = time.monotonic()
+        # A run that takes too long is an error of this program: nothing is known of it then.
+        done = subprocess.run(
+            argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+            text=True, timeout=RUN_S, check=False,
+        )  # fmt: skip
+        ran = told(mutant, case, done, out, time.monotonic() - began)
+        if ran.outcome == "passed":
+            shutil.rmtree(directory, ignore_errors=True)
+        print(f"  {mutant or 'stock'}: {case}: {ran.outcome} in {ran.seconds:.0f} s"
+              f"{': ' if ran.reason else ''}{ran.reason[:160]}", flush=True)  # fmt: skip
+        return self.keep(known.model_copy(update={"runs": (*known.runs, ran)}))
+
+
+def told(
+    mutant: str, case: str, done: subprocess.CompletedProcess[str], out: Path, seconds: float
+) -> Ran:
+    """What a run came to."""
+    base = Ran(mutant=mutant, case=case, outcome="broke", seconds=round(seconds, 1))
+    if done.returncode not in (EXIT_PASSED, EXIT_FAILED, EXIT_CANNOT_TELL) or not out.exists():
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = f"exit code {done.returncode}: {said[0] if said else 'it said nothing'}"
+        return base.model_copy(update={"reason": reason})
+    result = Result.model_validate_json(out.read_bytes())
+    out.unlink()
+    wrong = [one for one in result.findings if one.outcome is not Outcome.PASSED]
+    failed = [one for one in wrong if one.outcome is Outcome.FAILED]
+    return base.model_copy(
+        update={
+            "outcome": result.outcome.value,
+            "failed": tuple(one.expectation for one in failed),
+            "reason": next((one.reason for one in failed or wrong), ""),
+        }
+    )
+
+
+def flat_cases() -> Iterator[tuple[str, str]]:
+    """Every case that has a lab of namespaces alone, with that topology; slow ones last."""
+    every = sorted((ROOT / "testcases").glob("*.yaml"))
+    bound = [
+        next((one for one in check_case(path) if is_flat(one.topology.hosts)), None)
+        for path in every
+    ]
+    found = [one for one in bound if one is not None]
+    for one in sorted(found, key=lambda one: one.about.slow):
+        yield one.case.path.stem, one.variant
+
+
+def is_flat(hosts: Mapping[str, object]) -> bool:
+    return all(getattr(host, "kind", "") == "netns" for host in hosts.values())
+
+
+def build(kind: Kind, mutant: str) -> str:
+    """Build a mutant, and the guest for a kernel; what went wrong, or nothing."""
+    store, reference = Store(), str(recipe(kind, mutant))
+    try:
+        if kind == "kernel":
+            store.guest("guest", store.kernel(reference))
+        else:
+            store.toolchain(reference)
+    except HarnessError as error:
+        return str(error)
+    return ""
+
+
+def hunt(bench: Bench, kind: Kind, name: str, mutant: Mutant, whole: bool) -> None:
+    """Run cases on a mutant until one finds it, none is left or the time is over."""
+    known = bench.known()
+    if known.finder(name) or bench.over():
+        return
+    began = time.monotonic()
+    wrong = build(kind, name)
+    print(f"{kind} {name}: {wrong or 'built'} in {time.monotonic() - began:.0f} s", flush=True)
+    unbuilt = {key: text for key, text in known.unbuilt.items() if key != name}
+    known = bench.keep(
+        known.model_copy(update={"unbuilt": unbuilt | ({name: wrong} if wrong else {})})
+    )
+    if wrong:
+        return
+    variants = dict(flat_cases())
+    rest = [case for case in variants if case not in mutant.cases] if whole else []
+    for case in [*mutant.cases, *rest]:
+        while (judged := known.judged(name, case)) in ("run mutant", "run stock"):
+            if bench.over():
+                return
+            which = name if judged == "run mutant" else STOCK
+            known = bench.run(known, which, kind, case, variants[case])
+        if judged == "finds" or known.hopeless(name):
+            return
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where results are, or shall be")
+    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--likely", action="store_true", help="not the whole catalogue")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run later")
+    parser.add_argument("--through", default="", help="words before each run: 'flock FILE'")
+    parser.add_argument("--table", type=Path, help="run nothing; write the table there")
+    options = parser.parse_args(argv)
+    until = time.monotonic() + options.minutes * 60
+    bench = Bench(options.folder.absolute(), tuple(shlex.split(options.through)), until)
+    mutants = index()
+    if options.table:
+        options.table.write_text(page(mutants, bench.known(), PROSE.read_text("utf-8")), "utf-8")
+        return 0
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    every = [(kind, name, one) for kind in KINDS for name, one in mutants.of(kind).items()]
+    if unknown := set(options.only or ()) - {name for _, name, _ in every}:
+        parser.error(f"no mutant is named {', '.join(sorted(unknown))}")
+    for kind, name, mutant in every:
+        if options.kind in (None, kind) and name in (options.only or [name]):
+            hunt(bench, kind, name, mutant, whole=not options.likely)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
