@@ -71,8 +71,8 @@ class SetHostLink(Part):
 class TakeAway(_OfNic):
     """Surprise removal: the host takes the virtual function away from under QEMU.
 
-    The host's kernel is told to remove the PCI device; QEMU hears of it by vfio's request, and
-    the guest is not asked first.
+    The host's kernel is told to remove all virtual functions of that NIC; QEMU hears of it by
+    vfio's request, and the guest is not asked first.
     """
 
     within: Duration = Field(30.0, description="until the function is gone; 30s when absent")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.case import BoundCase, Scalar, bind, load_case, parse_settings
+from harness.cli.run_options import RunOptions
 from harness.errors import (
     EXIT_PASSED,
     WORST_FIRST,
@@ -103,13 +104,14 @@ def run(args: argparse.Namespace) -> int:
         every = [
             bind(case, variant, settings=settings, choices=choices) for variant in case.variants
         ]
+    options = RunOptions(args.case, boot=args.boot, quiet=args.quiet, keep=args.keep)
     results: list[Result] = []
     codes = []
     for bound in every:
         try:
             run_dir = new_run(args.run_dir, f"{args.case.stem}-{bound.variant}")
             began = process_began() if bound is every[0] else None
-            result = run_one(args, bound, settings, run_dir, began=began)
+            result = run_one(options, bound, settings, run_dir, began=began)
             _show(result, run_dir, timings=args.timings)
         except Interrupted:
             raise
@@ -126,30 +128,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_one(
-    args: argparse.Namespace,
+    options: RunOptions,
     bound: BoundCase,
     settings: dict[str, Scalar],
     run_dir: RunDir,
     *,
     began: float | None = None,
 ) -> Result:
-    """Carry a bound case out and judge it. Of ``args``: ``case``, ``boot``, ``quiet`` and ``keep``;
-    ``began``: when the program did (``process_began``)."""
-    begin_record(run_dir, bound, settings, str(args.case))
+    """Carry a bound case out and judge it. ``began``: when the program did (``process_began``)."""
+    begin_record(run_dir, bound, settings, str(options.case))
     threading.Thread(target=_load_ahead, name="loading", daemon=True).start()
-    progress = Progress(None if args.quiet else sys.stderr, began=began)
+    progress = Progress(None if options.quiet else sys.stderr, began=began)
     lab = make_lab(
         bound,
         run_dir,
         store=Store(),
         progress=progress,
-        name=lab_name(args.case.stem, str(os.getpid())),
-        boot=args.boot,
+        name=lab_name(options.case.stem, str(os.getpid())),
+        boot=options.boot,
     )
     print(f"run directory: {run_dir.path}", file=sys.stderr)
     service = LabService(lab, run_dir=str(run_dir.path.absolute()), title=bound.case.claim)
     try:
-        run_case(bound, run_dir, lab, hold=_hold if args.keep else None)
+        run_case(bound, run_dir, lab, hold=_hold if options.keep else None)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what was recorded is in {run_dir.path}") from None
     except HarnessError as error:
@@ -183,7 +184,7 @@ def runs_of(
     bound: BoundCase, settings: dict[str, Scalar], shown_case: str
 ) -> Callable[[Path], Result]:
     """What runs a case again and again, each time with its record in a given directory."""
-    options = argparse.Namespace(case=Path(shown_case), boot="warm", quiet=True, keep=False)
+    options = RunOptions(Path(shown_case), quiet=True)
     return lambda place: run_one(options, bound, settings, RunDir.create(place))
 
 

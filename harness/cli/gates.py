@@ -12,14 +12,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.case import BoundCase, Scalar
 from harness.cli.cases import must_be_writable, new_run_path, run_one, write_text
 from harness.cli.gate_options import Gate, gates_of
+from harness.cli.run_options import RunOne, RunOptions
 from harness.compare import (
     Decision,
     GateOutcome,
@@ -44,7 +44,6 @@ from harness.errors import (
     RecordError,
 )
 from harness.record import RunDir
-from harness.report import Result
 
 _WORST_FIRST = (
     GateOutcome.WORSE,
@@ -53,8 +52,6 @@ _WORST_FIRST = (
     GateOutcome.NO_WORSE,
 )
 _RECORD = "gate.json"
-
-RunOne = Callable[[argparse.Namespace, BoundCase, dict[str, Scalar], RunDir], Result]
 
 
 def gate(args: argparse.Namespace) -> int:
@@ -157,7 +154,7 @@ def _seen(
 ) -> Seen:
     """Make one run; what keeps it from being judged is trouble, and no verdict."""
     bound, run_dir = one.sides[step.side], RunDir.create(_free(folder, step))
-    options = argparse.Namespace(case=one.path, quiet=args.quiet, keep=False)
+    options = RunOptions(one.path, boot=args.boot, quiet=args.quiet)
     where = str(run_dir.path)
     try:
         result = run_one(options, bound, one.settings, run_dir)

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.case import BoundCase, Case, Scalar, bind
+from harness.case import Case, Scalar, bind
+from harness.cli.run_options import RunOne, RunOptions
 from harness.errors import EXIT_PASSED, HarnessError, InputError, Interrupted
 from harness.matrix import (
     BoundCell,
@@ -29,10 +30,8 @@ from harness.matrix import (
     render,
 )
 from harness.record import RunDir
-from harness.report import Result
 from harness.topology import Choices
 
-RunOne = Callable[[argparse.Namespace, BoundCase, dict[str, Scalar], RunDir], Result]
 NewRun = Callable[[Path | None, str], RunDir]
 
 
@@ -112,7 +111,8 @@ def _run_cell(
 ) -> CellResult:
     known, where, begin = matrix.known_of(one.cell), str(run_dir.path), time.monotonic()
     try:
-        result = run_one(args, one.bound, settings, run_dir)
+        options = RunOptions(args.case, boot=args.boot, quiet=args.quiet)
+        result = run_one(options, one.bound, settings, run_dir)
     except Interrupted:
         raise
     except HarnessError as error:

@@ -110,6 +110,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--lab")
     one.add_argument("--all", action="store_true")
 
+    _add_probe_nic(
+        add("probe-nic", "nics.probe", "can a NIC carry a failover pair's primary? without a guest")
+    )
     one = add("images", "here.images", "build, list, verify or prune kernels, QEMUs, file systems")
     one.add_argument("action", choices=["build", "list", "verify", "gc", "remove"])
     one.add_argument("names", nargs="*", metavar="REFERENCE",
@@ -124,6 +127,33 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     one.add_argument("--dry-run", action="store_true", help="gc: show, and remove nothing")
     add("doctor", "here.doctor", "what this machine can do, really tried, and what to install")
     return parser
+
+
+def _add_probe_nic(one: argparse.ArgumentParser) -> None:
+    one.add_argument("pf", nargs="?", metavar="[[USER@]HOST:]PF",
+                     help="netdev of a NIC with SR-IOV, here or on a machine (by ssh)")  # fmt: skip
+    one.add_argument("--ssh", metavar="[USER@]HOST[:PORT]", help="the machine that PF is on")
+    one.add_argument("--key", type=Path, metavar="FILE", help="the ssh key for every machine")
+    one.add_argument("--known-hosts", type=Path, metavar="FILE",
+                     help="accept only machines whose host key is in there")  # fmt: skip
+    one.add_argument("--from", dest="peer", metavar="[[USER@]HOST:]IFNAME",
+                     help="a netdev on the other side of the PF's wire, on the same machine or "
+                     "another one; frames come from it and go to it")  # fmt: skip
+    one.add_argument("--vf", type=int, default=0, metavar="N", help="which VF (default: 0)")
+    one.add_argument("--vlan", type=int, default=100, metavar="ID",
+                     help="the VLAN to try, too; 0: untagged only (default: 100)")  # fmt: skip
+    one.add_argument("--standby", choices=["bridge", "filter"],
+                     help="only one way to the standby: by a bridge, or by the PF's own filter "
+                     "(macvtap); default: both")  # fmt: skip
+    one.add_argument("--frames", type=int, default=20, metavar="N",
+                     help="frames of each kind in each state (default: 20)")  # fmt: skip
+    one.add_argument("--yes", action="store_true", help="take the PF although it is in use")
+    one.add_argument("--json", action="store_true")
+    one.add_argument("--quiet", action="store_true", help="no progress")
+    lab = one.add_argument_group("a NIC of a topology's host, which is brought up for it")
+    lab.add_argument("--topology", type=Path, metavar="FILE")
+    lab.add_argument("--host", metavar="NAME")
+    lab.add_argument("--nic", metavar="NAME")
 
 
 def _add_boot(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from harness.errors import DeadlineExceeded, ReachError, StateError, VmError
 from harness.images import Progress, Reporter, State, StateKey, States
 from harness.lab.images import LabImages
 from harness.lab.statekey import processor
+from harness.lab.statestream import ANNOUNCED_ONCE
 from harness.plan.model import HostPlan
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Machine
@@ -141,7 +142,7 @@ def load(vm: Vm, state: State) -> None:
             _uri(path, "cat"),
             capabilities=capabilities,
             # A host tells its network where it is when it has an address.
-            parameters={"announce-rounds": 0},
+            parameters=ANNOUNCED_ONCE,
         )
         info = vm.wait_migration(Deadline(_LOAD_S), since=since)
         if info.status != "completed":

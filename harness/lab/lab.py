@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import CleanupError, HarnessError, InputError, Interrupted, LabError
-from harness.lab.accelerator import Trial, choose, remembered
 from harness.lab.bridges import BridgeWatch, guests_by_mac, ports_of_host, ports_of_lab
 from harness.lab.capacity import capacity
 from harness.lab.claims import Claims, default_directory
@@ -32,11 +31,12 @@ from harness.lab.images import LabImages
 from harness.lab.progress import Progress
 from harness.lab.sshhost import reach_host
 from harness.lab.statekey import emulation
+from harness.lab.trials import Trials
 from harness.lab.walk import walk
 from harness.lab.warm import start_guest
-from harness.observe import LAB, Accelerator, FactLog
-from harness.observe.record import now_ns
-from harness.plan.model import GuestPlan, NetworkPlan, Plan, Step
+from harness.lab.wiring import Wiring
+from harness.observe import LAB, FactLog
+from harness.plan.model import GuestPlan, Plan, Step
 from harness.reach.deadline import Deadline
 from harness.reach.guest import GuestMachine
 from harness.reach.local import NamespaceMachine
@@ -100,9 +100,7 @@ class Lab:
         self._watches: list[BridgeWatch | HostLog] = []
         self._local: NamespaceMachine | None = None
         self._key = make_lab_key()
-        self._trials: dict[str, tuple[str, str]] = {}
-        self._trial_locks: dict[str, threading.Lock] = {}
-        self._trial_lock = threading.Lock()
+        self._trials = Trials(images, facts)
 
     @property
     def state(self) -> LabState:
@@ -188,7 +186,7 @@ class Lab:
     def _step(self, step: Step) -> None:
         verb, _, name = step.id.partition(" ")
         do: Mapping[str, Callable[[str], None]] = {
-            "network": self._network,
+            "network": lambda network: self._wiring.network(network),
             "namespace": self._namespace,
             "boot": self._boot,
             "reach": self._reach,
@@ -207,70 +205,25 @@ class Lab:
             raise LabError(f"lab {self.name}: it is {self._state}")
         return self._local
 
-    def _network(self, name: str) -> None:
-        network = self._network_plan(name)
-        links = self.local.links
-        links.create_bridge(network.bridge, mtu=network.mtu)
-        links.set(network.bridge, up=True)
-        if network.address:
-            links.add_address(network.bridge, network.address)
-
-    def _network_plan(self, name: str) -> NetworkPlan:
-        return next(network for network in self.plan.networks if network.name == name)
-
-    def _impair(self, network: NetworkPlan, port: str) -> None:
-        wanted = network.impair
-        if wanted is not None:
-            self.local.links.set_netem(
-                port,
-                delay_s=wanted.delay,
-                jitter_s=wanted.jitter,
-                loss=wanted.loss,
-                duplicate=wanted.duplicate,
-                reorder=wanted.reorder,
-                rate_bit=wanted.rate,
-            )
-
-    def _plug(self, machine: str, links_of: NamespaceMachine) -> None:
-        """Veth pairs between a namespace and the bridges of its networks."""
-        plan = self.plan
-        links = (
-            next((ns.links for ns in plan.namespaces if ns.name == machine), ())
-            or plan.hosts[machine].links
-        )
-        for link in links:
-            network = self._network_plan(link.network)
-            self.local.links.create_veth(
-                link.port,
-                link.ifname or link.nic,
-                peer_pid=links_of.space.pid_inside,
-                peer_mac=link.mac,
-                mtu=link.mtu,
-            )
-            self.local.links.set(link.port, master=network.bridge, up=True)
-            self._impair(network, link.port)
-            inside = link.ifname or link.nic
-            for address in link.addresses:
-                links_of.links.add_address(inside, address)
-            links_of.links.set(inside, up=True)
+    @property
+    def _wiring(self) -> Wiring:
+        return Wiring(self.plan, self.local)
 
     def _namespace(self, name: str) -> None:
         machine = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
         self._later(name, machine.close, inside=True)
         self.namespaces[name] = machine
-        self._plug(name, machine)
+        plan = next(one for one in self.plan.namespaces if one.name == name)
+        self._wiring.plug(plan.links, machine)
 
     def _boot(self, name: str) -> None:
         plan = self.plan.hosts[name]
-        for link in plan.links:
-            network = self._network_plan(link.network)
-            self.local.links.create_tap(link.port)
-            self.local.links.set(link.port, master=network.bridge, up=True, mtu=link.mtu)
-            self._impair(network, link.port)
+        self._wiring.taps(plan.links)
         accelerator = plan.accelerator.value
         if plan.accelerator is Wanted.AUTO:
-            accelerator = self._try(LAB, self.local, next(iter(plan.boot.values())).qemu)
-        self._note_accelerator(name, accelerator)
+            qemu = next(iter(plan.boot.values())).qemu
+            accelerator = self._trials.works(LAB, self.local, qemu)
+        self._trials.given(name, accelerator)
         booted = self._starter.start(plan, accelerator, self.local)
         self._booted[name] = booted
         self.host_vms[name] = booted.vm
@@ -280,7 +233,7 @@ class Lab:
         if plan.kind == "netns":
             local = NamespaceMachine(self.sandbox, self.sandbox.namespace(name), name=name)
             self._later(name, local.close, inside=True)
-            self._plug(name, local)
+            self._wiring.plug(plan.links, local)
             self.hosts[name] = LabHost(plan, local, self.facts.add)
             return
         booted = self._booted.get(name)
@@ -311,62 +264,9 @@ class Lab:
             at = host.images_at(ref, str(self.images.directory(ref)))
             # Namespaces share this machine's processor: one trial answers for all of them.
             place = LAB if host.plan.kind == "netns" else name
-            works.append(self._try(place, host.machine, ref.name, at))
+            state = self._booted[name].state if name in self._booted else ""
+            works.append(self._trials.works(place, host.machine, ref.name, at, state=state))
         host.accelerator = "kvm" if all(one == "kvm" for one in works) else "tcg"
-
-    def _try(self, place: str, machine: Machine, qemu: str, at: str | None = None) -> str:
-        """The accelerator that works at ``place`` (tried once), for the QEMU of a recipe."""
-        which = f"{place} {qemu}"  # another QEMU may make another use of the same /dev/kvm
-        with self._trial_lock:
-            lock = self._trial_locks.setdefault(which, threading.Lock())
-        with lock:
-            known = self._trials.get(which)
-            if known is None:
-                trials = self._trials_at(place, machine, qemu, at)
-                evidence = "; ".join(f"{t.accelerator}: {t.evidence}" for t in trials)
-                known = self._trials[which] = (trials[-1].accelerator, evidence)
-        self.facts.add(
-            Accelerator(
-                t_ns=now_ns(),
-                machine=machine.name,
-                accelerator="kvm" if known[0] == "kvm" else "tcg",
-                evidence=known[1],
-            )
-        )
-        return known[0]
-
-    def _trials_at(
-        self, place: str, machine: Machine, qemu: str, at: str | None
-    ) -> tuple[Trial, ...]:
-        tiny, toolchain = self.images.tiny_guest(), self.images.toolchain(qemu)
-        if place == LAB:
-            return remembered(
-                self.images.memory,
-                f"{toolchain.digest}/{tiny.parent.name}",
-                lambda: choose(machine, toolchain.argv(at), str(tiny)),
-            )
-
-        def try_there() -> tuple[Trial, ...]:
-            path = f"{machine.scratch}/tiny"
-            machine.write_file(path, tiny.read_bytes(), mode=0o755)
-            return choose(machine, toolchain.argv(at), path)
-
-        booted = self._booted.get(place)
-        if booted is None or not booted.loaded:
-            return try_there()
-        # Every host that is loaded from one state is the same machine, up to here.
-        about = f"{booted.state}/{toolchain.digest}/{tiny.parent.name}"
-        return remembered(self.images.memory, about, try_there)
-
-    def _note_accelerator(self, machine: str, accelerator: str) -> None:
-        self.facts.add(
-            Accelerator(
-                t_ns=now_ns(),
-                machine=machine,
-                accelerator="kvm" if accelerator == "kvm" else "tcg",
-                evidence=f"QEMU was started with -accel {accelerator}",
-            )
-        )
 
     def _start(self, name: str) -> None:
         guest = self._guest(name)

@@ -55,15 +55,20 @@ def save_stream(vm: Vm, host: LabHost, sandbox: Sandbox, run: str, file: Path) -
         )
 
 
+ANNOUNCED_ONCE = {"announce-rounds": 1, "announce-initial": 0}
+"""Parameters of a load. Nobody on the networks has known the machine, so it need not be announced:
+five rounds would go on for a second and move bridges' entries under the first of the traffic.
+None at all would be the thing, but then QEMU crashes when a virtio-net device is reset later
+(docs/findings.md)."""
+
+
 def load_stream(vm: Vm, host: LabHost, run: str, file: Path) -> None:
     """Let a QEMU that waits load ``file``; the guest is stopped in it.
 
     VmError says, in QEMU's words, why it cannot.
     """
     since = len(vm.events)
-    # Nobody on the networks has known the guest: it need not be announced anywhere, which
-    # would go on for a second and move bridges' entries under the first of the traffic.
-    parameters = {"announce-rounds": 0}
+    parameters = ANNOUNCED_ONCE
     if host.hand_over is not None:
         vm.migrate_incoming(f"exec:{host.hand_over(file)}", parameters=parameters)
     else:

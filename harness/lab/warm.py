@@ -70,7 +70,10 @@ def _load(
     emulated_by: str,
 ) -> State:
     if not guest.plan.placements[host.name].seed:
-        raise StateError(f"{guest.name}: it has a VF that is no primary, and cannot be saved")
+        raise StateError(
+            f"{guest.name}: cannot be saved: not all that it starts with is plugged again by "
+            "QEMU's failover"
+        )
 
     def note(text: str) -> None:
         progress.say(text)

@@ -5,7 +5,7 @@ The topology has passed ``harness.topology``'s checks; what remains here is deri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.observe import LAB
 from harness.plan.model import (
@@ -250,11 +250,18 @@ class _Planner:
             }
             for waits, primaries in ((False, True), (True, True), (False, False))
         )  # fmt: skip
-        if any(vf.pair is None for vf in vfs):
-            seed = {}  # a VF that nothing unplugs for the save cannot be saved
+        if not _plugged_by_failover(guest, vfs):
+            seed = {}
         return Placement(
             name, host, tuple(taps), tuple(vfs), start, incoming, seed, devices=devices
         )
+
+
+def _plugged_by_failover(guest: Guest, vfs: Sequence[VfPlan]) -> bool:
+    """Whether what a saved guest is without is plugged by QEMU's failover after the load: not
+    by a management layer, nor in pairs that nobody has checked; and every VF is a primary."""
+    checked = guest.orchestration == "qemu" and not guest.unchecked
+    return checked and all(vf.pair is not None for vf in vfs)
 
 
 def _choices(accelerator: Accelerator) -> tuple[str, ...]:

@@ -155,6 +155,14 @@ class Links:
             peer_mac=peer_mac, mtu=mtu,
         )  # fmt: skip
 
+    def create_vlan(self, name: str, link: str, vlan: int) -> None:
+        """A VLAN netdev on ``link``, down; ``link`` admits that VLAN from then on."""
+        self._call("vlan_create", name=name, link=link, vlan=vlan)
+
+    def uses(self, name: str) -> tuple[str, ...]:
+        """What a netdev is in use for: its addresses, default route, bridge, VLANs, in words."""
+        return tuple(self._call("link_uses", name=name))
+
     def set(
         self,
         name: str,
@@ -191,7 +199,7 @@ class Links:
         self._call("vf_set_mac", pf=pf, vf=vf, mac=mac)
 
     def set_vf_vlan(self, pf: str, vf: int, vlan: int) -> None:
-        """Set the port VLAN of a virtual function; 0 clears it. Undone to none."""
+        """Set the port VLAN of a virtual function; 0 clears it. Undone to what it was."""
         self._call("vf_set_vlan", pf=pf, vf=vf, vlan=vlan)
 
     def vf_macs(self, pf: str) -> dict[int, str]:

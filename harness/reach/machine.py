@@ -23,6 +23,7 @@ from typing import Any, Self
 from harness.errors import CleanupError, CommandFailed, ReachError
 from harness.reach.clock import MachineClock, Reading, Stamp
 from harness.reach.deadline import Deadline
+from harness.reach.frames import Frames
 from harness.reach.links import Links
 from harness.reach.pci import Pci
 from harness.reach.wire import Wire
@@ -149,6 +150,7 @@ class Machine:
         self.clock = local_clock or MachineClock(self._read_clock)
         self.links = Links(name, self.call, wire, self.clock)
         self.pci = Pci(name, self.call, wire, self.clock)
+        self.frames = Frames(self.call, wire)
         self._closed = False
         self._scratch: str | None = None
         self.terms = Terms("", "", 0, False)

@@ -74,6 +74,14 @@ class Pci:
         """Undo ``bind_vfio`` now."""
         self._call("vfio_release", pci=pci)
 
+    def unbind(self, pci: str) -> None:
+        """Take the device from its driver; undone to the driver it had."""
+        self._call("driver_unbind", pci=pci)
+
+    def probe(self, pci: str) -> PciDevice:
+        """Give a device that was unbound to its kernel driver, loading that first."""
+        return _device(self._call("driver_probe", within=90, pci=pci))
+
     def command(self, pci: str) -> int:
         """The command register."""
         return int(self._call("pci_command", pci=pci))

@@ -163,24 +163,31 @@ def set_host_link(steps: Steps, it: SetHostLink) -> None:
 
 
 def take_away(steps: Steps, it: TakeAway) -> None:
-    """Remove the virtual function's PCI device on the host, and wait until it is gone."""
+    """Remove the virtual functions of the NIC on the host, and wait until the guest's is gone.
+
+    A single one cannot be removed: the kernel gives virtual functions no `remove` in sysfs.
+    """
     guest = steps.guest(it.guest)
     with steps.step("take-away", guest=it.guest, nic=it.nic):
         current = guest.current
         address = current.tokens.get(f"vf:{it.nic}")
         if address is None:
             raise InputError(f"{it.guest}: {it.nic} is not a virtual function (vfio-pci)")
-        machine, path = current.host.machine, f"/sys/bus/pci/devices/{address}"
+        function = next(vf for vf in current.placement.vfs if vf.nic == it.nic)
+        owner = current.host.pfs[function.host_nic].pci
+        machine, devices = current.host.machine, "/sys/bus/pci/devices"
         # The kernel keeps the writer waiting until vfio's user has let go.
         removal = machine.spawn(
-            ["sh", "-c", f"echo 1 > {path}/remove"], log=f"{current.run}/take-away.log"
+            ["sh", "-c", f"echo 0 > {devices}/{owner}/sriov_numvfs"],
+            log=f"{current.run}/take-away.log",
         )
         deadline, pause = Deadline(it.within), threading.Event()
-        while machine.exists(path):
-            if deadline.expired:
+        while machine.exists(f"{devices}/{address}"):
+            if deadline.expired or removal.status:
+                ended = "waits for its user" if removal.running else "has refused"
                 raise StepFailed(
-                    f"{current.host.name}: {address} is still there after {it.within:g} s; "
-                    f"the kernel waits for its user ({'ended' if not removal.running else 'yet'})"
+                    f"{current.host.name}: {address} is still there; the kernel {ended}",
+                    evidence=removal.log_tail(),
                 )
             pause.wait(_LOOK_EVERY_S)
         current.host.note("vf-taken-away", address)

@@ -147,8 +147,9 @@ def carry_out(bound: BoundCase, run_dir: RunDir, lab: Lab) -> None:
         with suppress(NotFlowing, StepFailed):  # recorded; what follows has no ground to stand on
             with verbs.traffic():
                 traffic.begin()
-                tcp.start()
+                tcp.begin()
                 traffic.prove_flow()
+                tcp.prove_flow()
             ask_probes(lab, "traffic-flows")
             before = max((stream.before for stream in bound.traffic.values()), default=0.0)
             with lab.progress.step("traffic before the first step"):

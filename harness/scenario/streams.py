@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.case import Stream
@@ -25,6 +26,7 @@ from harness.reach.deadline import Deadline
 from harness.record import RunDir
 from harness.scenario.ends import End, specs_of
 from harness.scenario.flowing import Awaited, wait_arriving
+from harness.scenario.greeting import greet
 from harness.scenario.vlans import join_vlans
 from harness.traffic.arrivals import read_arrivals
 from harness.traffic.client import Capture, Sender
@@ -93,6 +95,7 @@ class Traffic:
     def begin(self) -> None:
         """Start receivers, then senders."""
         join_vlans(self._lab, self.specs.values())
+        greet(self._lab, ((source, target) for _, source, target in self.specs.values()))
         for stream in self._streams:
             self._receive(stream)
         for stream in self._streams:
@@ -234,6 +237,7 @@ class Traffic:
         dropped = self._stop_captures()
         for stream in self._streams:
             self._keep(stream, dropped)
+            self._forget(stream)
         self._release()
 
     def abort(self) -> None:
@@ -281,7 +285,7 @@ class Traffic:
         pause.wait(left)
         try:
             # Its schedule may have moved: an emulated guest stands still now and then.
-            while _attempted(link, stream.spec.stream_id) < packets:
+            while link.dump(stream.spec.stream_id, timeout=_DUMP_S).totals.attempted < packets:
                 if deadline.expired:
                     break
                 pause.wait(min(1.0, deadline.left))
@@ -348,6 +352,15 @@ class Traffic:
             )
         )
 
+    def _forget(self, stream: _Running) -> None:
+        """Free the stream's ids in guests, for streams to come in the same lab."""
+        sent = [stream.spec.stream_id] if stream.source.kind == "guest" else []
+        arrived = [stream.arrivals_id] if stream.at.kind == "guest" else []
+        for end, ids in ((stream.source, sent), (stream.at, arrived)):
+            for number in ids:
+                with suppress(HarnessError):  # as good as forgotten: the guest is gone
+                    self._link(end.machine).forget(number)
+
     def _dumped(self, stream: _Running, end: End, stream_id: int) -> Records:
         """One of the guest's records of the stream."""
         dump = self._link(end.machine).dump(stream_id, timeout=_DUMP_S)
@@ -357,9 +370,3 @@ class Traffic:
                 f"{dump.totals.overrun} did not fit the socket of the probe"
             )
         return dump.records
-
-
-def _attempted(link: GuestLink, stream_id: int) -> int:
-    """How many packets a guest has sent, or has had refused by its kernel."""
-    totals = link.dump(stream_id, timeout=_DUMP_S).totals
-    return totals.records + totals.unrecorded

@@ -25,6 +25,7 @@ from harness.observe.record import now_ns
 from harness.record import RunDir
 from harness.scenario.ends import End, ends_of
 from harness.scenario.flowing import NotFlowing
+from harness.scenario.greeting import greet
 from harness.traffic.guestlink import GuestLink
 from harness.traffic.tcpclient import TcpEnd
 from harness.traffic.tcprecord import Role, TcpRecord, TcpSpec, write_tcp_record
@@ -59,7 +60,8 @@ class _Running:
 
 
 class TcpTraffic:
-    """All TCP streams of a case. ``start``, then ``finish``; ``abort`` when a lab broke."""
+    """All TCP streams of a case. ``begin``, ``prove_flow``, then ``finish``; ``abort`` when a lab
+    broke."""
 
     def __init__(self, lab: Lab, streams: Mapping[str, Stream], run_dir: RunDir) -> None:
         self._lab = lab
@@ -81,16 +83,17 @@ class TcpTraffic:
 
     # -- start -----------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Receivers first, then senders; returns once octets have come to every receiver.
-
-        NotFlowing when to one nothing comes.
-        """
+    def begin(self) -> None:
+        """Receivers first, then senders."""
         self._begun = True
+        greet(self._lab, ((stream.source, stream.target) for stream in self._streams))
         for stream in self._streams:
             self._listen(stream)
         for stream in self._streams:
             self._connect(stream)
+
+    def prove_flow(self) -> None:
+        """Return once octets have come to every receiver. NotFlowing when to one nothing comes."""
         for stream in self._streams:
             self._wait_flowing(stream)
             stream.flowing_ns = now_ns()

@@ -54,6 +54,11 @@ class StreamTotals:
         """Whether the records hold all that the socket saw."""
         return self.unrecorded == 0 and self.overrun == 0
 
+    @property
+    def attempted(self) -> int:
+        """Packets that a sender sent, or had refused by the guest's kernel."""
+        return self.records + self.unrecorded
+
 
 @dataclass(frozen=True, slots=True)
 class GuestDump:

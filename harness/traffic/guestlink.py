@@ -222,7 +222,7 @@ class GuestLink:
         return totals_of(dict(self._ask(f"stop {stream_id}", timeout).data))
 
     def stop(self, stream_id: int, *, timeout: float = 10.0) -> StreamTotals:
-        """End a stream; its records stay in the guest until ``dump`` and ``reset``."""
+        """End a stream; its records stay in the guest until ``forget`` or ``reset``."""
         return totals(self._ask(f"stop {stream_id}", timeout))
 
     def dump(self, stream_id: int, *, timeout: float = 60.0) -> GuestDump:
@@ -245,6 +245,10 @@ class GuestLink:
             with self._lock:
                 self._collecting.pop(tag, None)
         return assemble(f"guest {self.guest}: dump of stream {stream_id}", pieces, end)
+
+    def forget(self, stream_id: int, *, timeout: float = 10.0) -> None:
+        """End a stream, if it has not ended, and drop its records: its id is free again."""
+        self._ask(f"forget {stream_id}", timeout)
 
     def reset(self, *, timeout: float = 10.0) -> None:
         """End and forget all streams of the guest."""

@@ -19,6 +19,7 @@
  *   stop ID                          "stopped" with the totals
  *   dump ID                          "data" lines (base64 of records), then "end" with CRC-32
  *   load                             "load": what this program has cost the guest so far
+ *   forget ID                        stop and forget a stream
  *   reset                            stop and forget all streams
  *   again N                          send the lines from number N on once more
  *   afresh NS|- SEED                 for a guest that was loaded from a saved state: CLOCK_REALTIME
@@ -1081,6 +1082,13 @@ static void end_stream(struct stream *s)
 	s->fd = -1;
 }
 
+static void forget_stream(struct stream *s)
+{
+	end_stream(s);
+	free(s->records);
+	*s = (struct stream){ 0 };
+}
+
 static int open_socket(struct stream *s, int port)
 {
 	int family = s->six ? AF_INET6 : AF_INET, on = 1, room = 8 << 20;
@@ -1427,16 +1435,18 @@ static void obey(char *line)
 			return; /* its answer is the "end" line */
 		}
 		problem = "another dump is going on";
-	} else if (!strcmp(verb, "stop") || !strcmp(verb, "dump")) {
+	} else if (!strcmp(verb, "forget") && s) {
+		if (dump.of == s)
+			problem = "it is being dumped";
+		else
+			forget_stream(s);
+	} else if (!strcmp(verb, "stop") || !strcmp(verb, "dump") || !strcmp(verb, "forget")) {
 		problem = "there is no such stream";
 	} else if (!strcmp(verb, "reset")) {
 		dump.of = NULL;
 		for (struct stream *each = streams; each < streams + STREAMS; each++)
-			if (each->id) {
-				end_stream(each);
-				free(each->records);
-				*each = (struct stream){ 0 };
-			}
+			if (each->id)
+				forget_stream(each);
 	} else if (!strcmp(verb, "again") && w[1]) {
 		uint64_t from = strtoull(w[1], NULL, 10);
 		pthread_mutex_lock(&queue.lock);

@@ -1,22 +1,18 @@
 """The negative controls of migrations and of who orchestrates them.
 
-Neighbours: ``test_negative_controls`` has those of the other groups, and what a control is.
+Neighbours: ``test_negative_controls`` has those of the other groups, ``controls`` what one is.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.case import load_case
 from harness.cli import main
-from tests.catalogue.test_negative_controls import Control, broken, group_of
-from tests.cli.places import ROOT
+from tests.catalogue.controls import Control, broken, cases_of, must_fail, with_marks
 
-GROUPS = ("migration", "orchestration")
+GROUPS = ("migration", "orchestration", "filtering")
 ELSEWHERE = ("migrate-under-traffic",)
 """Whose controls are a test module of their own."""
 
@@ -153,7 +149,7 @@ CONTROLS = (
     Control("migrate-multiqueue", "steps[0]", topology=(("        queues: 2\n", ""),)),
     Control(
         "management-way",
-        "expect.streams.inbound.path.precopy",
+        "expect.netdevs.precopy.g1.net1.standby",
         edits=(
             ("orchestration: management}", "orchestration: management, leave_out: [standby-up]}"),
         ),
@@ -178,6 +174,16 @@ CONTROLS = (
         edits=(("[fdb-del, standby-down]", "[standby-down]"),),
     ),
     Control(
+        "filter-handed-over",
+        "expect.streams.inbound.lost.precopy",
+        edits=(("nested-vfio", "nested-no-handoff"),),
+    ),
+    Control(
+        "filter-not-handed-over",
+        "expect.streams.inbound.lost.precopy",
+        edits=(("nested-no-handoff", "nested-vfio"),),
+    ),
+    Control(
         "no-vf-free-on-the-destination",
         "expect.netdevs.end.g1.net1.primary",
         edits=(("(exec 3<>", "(true || exec 3<>"),),
@@ -189,19 +195,9 @@ NESTED = (
     "management-without-vf-mac",
     "management-without-fdb-del",
     "no-vf-free-on-the-destination",
+    "filter-handed-over",
+    "filter-not-handed-over",
 )
-
-
-def controls() -> Iterator[object]:
-    """Each with its marks: all but the first of a group are slow."""
-    seen: set[str] = set()
-    for control in CONTROLS:
-        group, nested = group_of(control.case), control.case in NESTED
-        marks = [pytest.mark.nested if nested else pytest.mark.lab, getattr(pytest.mark, group)]
-        if group in seen or nested:
-            marks.append(pytest.mark.slow)
-        seen.add(group)
-        yield pytest.param(control, marks=marks, id=control.case)
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda one: one.case)
@@ -209,23 +205,10 @@ def test_a_negative_control_is_a_case_that_can_be_run(control: Control, tmp_path
     assert main(["check", str(broken(control, tmp_path))]) == 0
 
 
-@pytest.mark.parametrize("control", list(controls()))
+@pytest.mark.parametrize("control", list(with_marks(CONTROLS, NESTED)))
 def test_a_case_fails_where_its_claim_is_not_so(control: Control, tmp_path: Path) -> None:
-    case, run = broken(control, tmp_path), tmp_path / "run"
-    variant = load_case(case).variants[0]
-
-    code = main(["run", str(case), "--variant", variant, "--quiet", "--run-dir", str(run)])
-
-    findings = json.loads((run / "result.json").read_text(encoding="utf-8"))["findings"]
-    failed = [one["path"] for one in findings if one["outcome"] == "failed"]
-    assert code == 1, findings
-    assert [path for path in failed if path.startswith(control.fails)], failed
+    must_fail(control, tmp_path)
 
 
 def test_every_case_of_these_groups_has_a_negative_control() -> None:
-    cases = set()
-    for path in sorted((ROOT / "testcases").rglob("*.yaml")):
-        if load_case(path).document.data.get("group") in GROUPS:
-            cases.add(path.stem)
-
-    assert {control.case for control in CONTROLS} == cases - {*ELSEWHERE}
+    assert {control.case for control in CONTROLS} == cases_of(GROUPS) - {*ELSEWHERE}

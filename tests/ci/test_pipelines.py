@@ -108,8 +108,6 @@ def test_every_option_of_the_harness_that_is_used_exists(name: str) -> None:
     ]
     assert [command for command, _ in calls] == ["gate"]
     for command, used in calls:
-        if command not in known:
-            pytest.skip(f"this checkout has no `harness {command}`")
         assert used
         assert set(used) <= known[command]
 

@@ -5,7 +5,6 @@ The runs themselves are stood in for here by a recorded one; ``tests/end_to_end`
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from harness.case import BoundCase, Scalar
 from harness.cli import main
 from harness.cli.gates import run_gates
 from harness.cli.parser import make_parser
+from harness.cli.run_options import RunOptions
 from harness.errors import HarnessError, ImageError, InputError, Interrupted, LabError
 from harness.record import RunDir
 from harness.report import Result, judge_run, result_of
@@ -54,7 +54,7 @@ def go(words: Sequence[object], ending: Ending) -> tuple[int, list[bool]]:
     ran: list[bool] = []
 
     def run_one(
-        _args: argparse.Namespace, bound: BoundCase, _set: dict[str, Scalar], _dir: RunDir
+        _options: RunOptions, bound: BoundCase, _set: dict[str, Scalar], _dir: RunDir
     ) -> Result:
         ran.append(bound.topology.guests["g1"].machine == "pc-q35-9.2")
         end = ending(len(ran), ran[-1])
@@ -226,7 +226,7 @@ def test_a_module_takes_the_place_of_its_own_in_the_topologys_kernel(
     )
 
     def run_one(
-        _args: argparse.Namespace, bound: BoundCase, _set: dict[str, Scalar], _dir: RunDir
+        _options: RunOptions, bound: BoundCase, _set: dict[str, Scalar], _dir: RunDir
     ) -> Result:
         kernels.append(bound.topology.guests["g1"].kernel)
         return losing(recorded, 257)

@@ -15,6 +15,7 @@ import pytest
 from harness.case import BoundCase, Scalar, load_case
 from harness.cli import main
 from harness.cli.matrices import run_matrix
+from harness.cli.run_options import RunOptions
 from harness.errors import HarnessError, InputError, Interrupted, LabError
 from harness.record import RunDir
 from harness.report import Result, judge_run, result_of
@@ -31,6 +32,7 @@ def options(tmp_path: Path) -> argparse.Namespace:
     (tmp_path / "m.yaml").write_text(MATRIX, encoding="utf-8")
     return argparse.Namespace(
         case=CASE, matrix=tmp_path / "m.yaml", variant=None, run_dir=None, topology=None,
+        boot="warm", quiet=True,
         json=tmp_path / "out.json", junit=tmp_path / "out.xml", markdown=tmp_path / "out.md",
     )  # fmt: skip
 
@@ -43,7 +45,7 @@ def running(
     ran: list[str] = []
 
     def run_one(
-        _args: argparse.Namespace, bound: BoundCase, _set: dict[str, Scalar], _dir: RunDir
+        _options: RunOptions, bound: BoundCase, _set: dict[str, Scalar], _dir: RunDir
     ) -> Result:
         ran.append(bound.topology.guests["g1"].machine)
         end = ends[len(ran) - 1]

@@ -13,14 +13,14 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.images import Store
 from harness.lab import Lab, LabImages, Progress
 from harness.observe import FactLog
 from harness.plan import make_plan
-from harness.plan.model import Plan
+from harness.plan.part import up_to
 from harness.reach.deadline import Deadline
 from harness.reach.machine import Machine
 from harness.reach.sandbox import Sandbox
@@ -118,8 +118,15 @@ class StandIn:
             {pci: driver for pci, _, driver in (line.partition(" ") for line in drivers)},
             eye.list_directory("/tmp"),
             eye.list_directory("/dev/vfio"),
-            # Kernel threads stand in brackets; they come and go as they like.
-            tuple(sorted(line for line in said if line[:1] != "[" and line[:3] != "ps ")),
+            # Kernel threads stand in brackets; they come and go as they like. The eye's own
+            # connection is called otherwise from its first command on.
+            tuple(
+                sorted(
+                    line.removesuffix("@notty")
+                    for line in said
+                    if line[:1] != "[" and line[:3] != "ps "
+                )
+            ),
         )
 
     def await_found(self, former: Found, deadline: Deadline) -> None:
@@ -135,18 +142,6 @@ class StandIn:
         path = place / "metal.yaml"
         path.write_text(LAB.format_map({**words, **changes}))
         return path
-
-
-def up_to(plan: Plan, *last: str) -> Plan:
-    """The plan with only the steps ``last`` and what they need."""
-    needs = {step.id: step.needs for step in plan.steps}
-    wanted: set[str] = set()
-    waiting = list(last)
-    while waiting:
-        step = waiting.pop()
-        wanted.add(step)
-        waiting += needs[step]
-    return replace(plan, steps=tuple(step for step in plan.steps if step.id in wanted))
 
 
 class Relay:

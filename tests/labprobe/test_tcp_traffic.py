@@ -131,7 +131,8 @@ def test_both_directions_go_whole_and_leave_both_ends_records(bench: Bench) -> N
     bound = bench.case(DOWN, UP)
     traffic, run = bench.traffic(bound)
 
-    traffic.start()
+    traffic.begin()
+    traffic.prove_flow()
     pause(0.3)
     traffic.finish()
 
@@ -158,7 +159,8 @@ def test_guests_send_to_each_other_over_ipv6(labprobe: Path, bench: Bench, tmp_p
             "back: {from: g1, to: g2, ip: 6, after: 100ms, tcp: {rate: 800kbit/s}}",
         )
         traffic, run = two.traffic(bound)
-        traffic.start()
+        traffic.begin()
+        traffic.prove_flow()
         pause(0.3)
         traffic.finish()
 
@@ -180,7 +182,8 @@ def test_a_stream_that_ends_by_itself_is_waited_for(bench: Bench) -> None:
     )
     traffic, run = bench.traffic(bound)
 
-    traffic.start()
+    traffic.begin()
+    traffic.prove_flow()
     traffic.finish()
 
     for name in ("down", "up"):
@@ -193,7 +196,8 @@ def test_streams_of_numbered_packets_are_left_alone(bench: Bench) -> None:
     bound = bench.case("in: {from: client, to: g1, udp: {rate: 10/s, size: 64}}")
     traffic, run = bench.traffic(bound)
 
-    traffic.start()
+    traffic.begin()
+    traffic.prove_flow()
     traffic.finish()
 
     assert list(run.file(RunDir.STREAMS).iterdir()) == []
@@ -207,8 +211,9 @@ def test_no_step_runs_before_octets_have_come(
     bench.drop_all()
     traffic, _ = bench.traffic(bench.case(stream))
 
+    traffic.begin()
     with pytest.raises(NotFlowing, match=r"stream .*: nothing came to .* over TCP within 0\.3 s"):
-        traffic.start()
+        traffic.prove_flow()
     traffic.abort()
 
 
@@ -218,7 +223,8 @@ def test_a_cut_is_a_stall_on_the_runs_clock(
 ) -> None:
     bound = bench.case(stream)
     traffic, run = bench.traffic(bound)
-    traffic.start()
+    traffic.begin()
+    traffic.prove_flow()
     pause(0.3)
     cut = now_ns()
     bench.drop_all()
@@ -246,7 +252,8 @@ def test_what_does_not_come_to_its_end_is_recorded_so(
     monkeypatch.setattr(tcp, "_WHOLE_S", 0.3)
     bound = bench.case(UP)
     traffic, run = bench.traffic(bound)
-    traffic.start()
+    traffic.begin()
+    traffic.prove_flow()
     pause(0.3)
     bench.drop_all()
     pause(0.3)

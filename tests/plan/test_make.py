@@ -116,6 +116,17 @@ def test_a_guest_with_a_vf_that_is_no_primary_cannot_be_saved() -> None:
     assert not placement.seed
 
 
+@pytest.mark.parametrize("key", [{"unchecked": True}, {"orchestration": "management"}])
+def test_a_guest_whose_primaries_nothing_plugs_after_a_load_is_not_saved(
+    key: dict[str, object],
+) -> None:
+    data = topology().model_dump(mode="json", exclude_none=True)
+    data["guests"]["g1"] |= key
+    for placement in make_plan(Topology.model_validate(data)).guests["g1"].placements.values():
+        assert placement.start
+        assert not placement.seed
+
+
 def test_auto_plans_both_accelerators_and_a_fixed_one_only_itself() -> None:
     plan = make_plan(topology())
     assert set(plan.guests["g1"].placements["alpha"].start) == {"kvm", "tcg"}

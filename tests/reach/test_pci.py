@@ -169,3 +169,34 @@ def test_a_bit_that_is_set_already_is_told_at_the_start(
 ) -> None:
     set_command(tree, VF, 0x0004)
     assert machine.pci.watch_bus_master(VF, Watched()).on_at_start
+
+
+def test_a_device_that_was_taken_from_its_driver_goes_back_to_it(
+    machine: NamespaceMachine, tree: Path
+) -> None:
+    vf = tree / "devices" / VF
+    (vf / "driver").symlink_to("../../drivers/igbvf")
+    machine.pci.unbind(VF)
+    assert (tree / "drivers" / "igbvf" / "unbind").read_text() == VF
+    (vf / "driver").unlink()  # as the kernel does
+    held = os.open(tree / "drivers_probe", os.O_RDONLY)
+    machine.close()
+    assert os.pread(held, 20, 0).decode() == VF
+    os.close(held)
+
+
+def test_a_device_that_had_no_driver_has_none_again(machine: NamespaceMachine, tree: Path) -> None:
+    machine.pci.unbind(VF)
+    (tree / "devices" / VF / "driver").symlink_to("../../drivers/igbvf")
+    held = os.open(tree / "drivers" / "igbvf" / "unbind", os.O_RDONLY)
+    machine.close()
+    assert os.pread(held, 20, 0).decode() == VF
+    os.close(held)
+
+
+def test_a_device_for_which_there_is_no_driver_is_told_of(
+    machine: NamespaceMachine, tree: Path
+) -> None:
+    (tree / "devices" / VF / "modalias").write_text("pci:nobody\n")
+    with pytest.raises(AgentRefused, match="modprobe pci:nobody: "):
+        machine.pci.probe(VF)

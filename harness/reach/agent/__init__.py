@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 
-MODULES = ("core", "process", "links", "pci", "fdb", "kmsg", "program")
+MODULES = ("core", "process", "links", "pci", "fdb", "kmsg", "frames", "program")
 """In the order of their imports; ``program`` holds ``main``."""
 
 BOOTSTRAP = (

@@ -184,6 +184,33 @@ def veth_create(
         _on_undo_delete(agent, name)
 
 
+def vlan_create(agent: Agent, name: str, link: str, vlan: int) -> None:
+    """A VLAN netdev on ``link``, which admits that VLAN from then on; down."""
+    with _doing(f"create VLAN {vlan} on {link}") as ip:
+        ip.link("add", kind="vlan", ifname=name, link=_index(ip, link), vlan_id=vlan)
+        _on_undo_delete(agent, name)
+
+
+def link_uses(agent: Agent, name: str) -> list[str]:
+    """What a netdev is in use for: addresses (but link-local ones of IPv6, which every netdev
+    has), default routes, netdevs on top of it."""
+    with _doing(f"uses of netdev {name}") as ip:
+        index = _index(ip, name)
+        uses = []
+        for message in ip.get_addr(index=index):
+            address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            if not str(address).startswith("fe80:"):
+                uses.append(f"address {address}/{message['prefixlen']}")
+        for message in ip.get_routes():
+            if message["dst_len"] == 0 and message.get_attr("RTA_OIF") == index:
+                uses.append("default route")
+    # Also the bridge that it is a port of.
+    for entry in sorted(os.listdir(f"/sys/class/net/{name}")):
+        if entry.startswith("upper_"):
+            uses.append("below netdev " + entry[len("upper_") :])
+    return uses
+
+
 def link_set(
     agent: Agent,
     name: str,
@@ -315,9 +342,20 @@ def _set_vf_mac(pf: str, vf: int, mac: str) -> None:
 
 
 def vf_set_vlan(agent: Agent, pf: str, vf: int, vlan: int) -> None:
-    """Set (0: clear) the port VLAN of a virtual function; undone to none."""
+    """Set (0: clear) the port VLAN of a virtual function; undone to what it was."""
+    key = f"VF VLAN {pf}/{vf}"
+    former = 0 if agent.owns(key) else _vf_vlan(pf, vf)
     _set_vf_vlan(pf, vf, vlan)
-    agent.on_undo(f"VF VLAN {pf}/{vf}", lambda: _set_vf_vlan(pf, vf, 0))
+    agent.on_undo(key, lambda: _set_vf_vlan(pf, vf, former))
+
+
+def _vf_vlan(pf: str, vf: int) -> int:
+    with _doing(f"port VLAN of VF {vf} of {pf}") as ip:
+        for info in _vf_infos(ip, _index(ip, pf)):
+            told = info.get_attr("IFLA_VF_VLAN")
+            if told and told["vf"] == vf:
+                return int(told["vlan"])
+    return 0
 
 
 def _set_vf_vlan(pf: str, vf: int, vlan: int) -> None:
@@ -327,14 +365,20 @@ def _set_vf_vlan(pf: str, vf: int, vlan: int) -> None:
             ip.link("set", index=index, vf={"vf": vf, "vlan": vlan})
 
 
-def _vf_macs(ip: Any, index: int) -> dict[int, str]:
-    found = {}
+def _vf_infos(ip: Any, index: int) -> Iterator[Any]:
+    """What the kernel says of each virtual function (IFLA_VF_INFO)."""
     for message in ip.link("get", index=index, ext_mask=_RTEXT_FILTER_VF):
         for info in (message.get_attr("IFLA_VFINFO_LIST") or {"attrs": []})["attrs"]:
-            mac = info[1].get_attr("IFLA_VF_MAC")
-            if mac:
-                # The attribute is 32 octets for InfiniBand; Ethernet uses the first six.
-                found[int(mac["vf"])] = ":".join(mac["mac"].split(":")[:6])
+            yield info[1]
+
+
+def _vf_macs(ip: Any, index: int) -> dict[int, str]:
+    found = {}
+    for info in _vf_infos(ip, index):
+        mac = info.get_attr("IFLA_VF_MAC")
+        if mac:
+            # The attribute is 32 octets for InfiniBand; Ethernet uses the first six.
+            found[int(mac["vf"])] = ":".join(mac["mac"].split(":")[:6])
     return found
 
 
@@ -491,8 +535,8 @@ def qdiscs(agent: Agent, name: str) -> list[str]:
 OPS = {
     action.__name__: action
     for action in (
-        link_delete, bridge_create, tap_create, veth_create, link_set, links, address_add,
-        neighbour_add, route_add, vf_set_mac, vf_set_vlan, vf_macs, fdb_add, fdb_del, fdb,
-        netem_set, netem_clear, qdiscs,
+        link_delete, bridge_create, tap_create, veth_create, vlan_create, link_set, link_uses,
+        links, address_add, neighbour_add, route_add, vf_set_mac, vf_set_vlan, vf_macs, fdb_add,
+        fdb_del, fdb, netem_set, netem_clear, qdiscs,
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from harness.reach.agent import links
+from harness.reach.agent import links, process
 from harness.reach.agent.core import Agent, Args, Failure
 
 _DEVICES = "/sys/bus/pci/devices"
@@ -137,6 +137,37 @@ def vfio_release(agent: Agent, pci: str) -> None:
     agent.undo("vfio-pci for " + pci)
 
 
+def driver_unbind(agent: Agent, pci: str) -> None:
+    """Take a device from its driver; undone to the driver it had, if any."""
+    path = _device(pci)
+    former = _driver(path)
+    agent.on_undo("driver of " + pci, lambda: _restore_driver(path, former))
+    if former:
+        _write(os.path.join(path, "driver", "unbind"), pci)
+
+
+def _restore_driver(path: str, former: str | None) -> None:
+    if not os.path.isdir(path):
+        return  # the virtual function has been disabled since
+    if _driver(path) not in (None, former):
+        _write(os.path.join(path, "driver", "unbind"), os.path.basename(path))
+    if former and _driver(path) is None:
+        _write("/sys/bus/pci/drivers_probe", os.path.basename(path))
+
+
+def driver_probe(agent: Agent, pci: str) -> Args:
+    """Let the kernel find the device's own driver, whose module is loaded first. What
+    ``driver_unbind`` registered brings back how it was."""
+    path = _device(pci)
+    alias = _read(os.path.join(path, "modalias"))
+    process.load_module(agent, alias)
+    if _driver(path) is None:  # the module may have taken it already
+        _write("/sys/bus/pci/drivers_probe", pci)
+    if _driver(path) is None:
+        raise Failure(f"PCI device {pci}: no driver of this kernel takes it ({alias})", "missing")
+    return pci_info(agent, pci)
+
+
 def _command(handle: int) -> int:
     data = os.pread(handle, 2, 4)
     # A device that has gone reads as all ones; an emptied file as nothing.
@@ -229,7 +260,7 @@ def bus_master_unwatch(agent: Agent, handle: int) -> None:
 OPS: dict[str, Any] = {
     action.__name__: action
     for action in (
-        pci_info, vfs_enable, vfio_bind, vfio_release, pci_command,
-        bus_master_watch, bus_master_unwatch,
+        pci_info, vfs_enable, vfio_bind, vfio_release, driver_unbind, driver_probe,
+        pci_command, bus_master_watch, bus_master_unwatch,
     )
 }  # fmt: skip

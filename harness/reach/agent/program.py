@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from harness.reach.agent import fdb, kmsg, links, pci, process
+from harness.reach.agent import fdb, frames, kmsg, links, pci, process
 from harness.reach.agent.core import Agent, Args, clocks
 
 
@@ -45,6 +45,7 @@ OPS: dict[str, Callable[..., Any]] = {
     **pci.OPS,
     **fdb.OPS,
     **kmsg.OPS,
+    **frames.OPS,
 }
 
 
