@@ -47,7 +47,7 @@ CONTROLS = (
         "steps[4]",
         edits=(("/sys/class/net/eth0/", "/sys/class/net/lo/"),),
     ),
-    Control("master-set-down-and-up", "steps[1]", edits=(("ip link set eth0 down", "true"),)),
+    Control("master-set-down-and-up", "steps[1]", edits=(("eth0 down", "eth0 up"),)),
     Control("speed-of-the-primary", "steps[0]", edits=(("eth0/speed", "eth1/speed"),)),
     Control(
         "macvlan-on-the-master",
