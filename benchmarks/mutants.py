@@ -1,6 +1,7 @@
 """Which defects the catalogue finds: mutants of Linux 6.12's net_failover and of QEMU 10.0.
 
     python -m benchmarks.mutants DIR [--kind kernel|qemu] [--only NAME...] [--likely] [--minutes N]
+                                 [--labs N]
     python -m benchmarks.mutants DIR --table docs/mutants.md      # the table of what is known
 
 Each mutant of ``mutants/mutants.yaml`` is built by its recipe and given the cases that should
@@ -8,7 +9,8 @@ find it, then (not with ``--likely``) the whole flat catalogue, until one does. 
 mutant when it fails with it twice, by the same expectation, and passes without it on this
 machine. A lab that does not come up is told and finds nothing. What was run is in
 ``DIR/results.json`` after each run, so the same command goes on where it was stopped; run
-directories of failures are kept beside it. ``--through`` is put before each run (``flock FILE``).
+directories of failures are kept beside it. ``--through`` is put before each run (``flock FILE``);
+``--labs`` mutants are run at once, and built one at a time.
 
 Not a test: it takes minutes to hours, and its result is a table. Needs root, the package mirror
 (for builds) and a quiet machine. Neighbours: ``docs/mutants.md`` explains the table.
@@ -22,9 +24,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.mutant_table import KINDS, STOCK, Kind, Known, Mutant, Ran, index, page, recipe
@@ -42,41 +46,55 @@ RUN_S = 3600.0
 """A run that takes longer hangs: a flat case takes minutes, and may wait for others' labs."""
 
 
-@dataclass(frozen=True)
 class Bench:
-    """Where results are kept, and how runs are started."""
+    """Where results are kept, and how runs are started. For several threads."""
 
-    folder: Path
-    through: tuple[str, ...]
-    until_s: float
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results.json"
-
-    def known(self) -> Known:
-        if not self.results.exists():
-            return Known()
-        return Known.model_validate_json(self.results.read_bytes())
-
-    def keep(self, known: Known) -> Known:
-        part = self.results.with_suffix(".part")
-        part.write_text(known.model_dump_json(indent=1, exclude_defaults=True) + "\n", "utf-8")
-        part.replace(self.results)
-        return known
+    def __init__(self, folder: Path, through: Sequence[str], until_s: float) -> None:
+        self._folder = folder
+        self._results = folder / "results.json"
+        self._through = through
+        self._until_s = until_s
+        self._lock = threading.Lock()
+        self.building = threading.Lock()
+        self.known = Known()
+        if self._results.exists():
+            self.known = Known.model_validate_json(self._results.read_bytes())
+        self._begun = Counter((ran.mutant, ran.case) for ran in self.known.runs)
 
     def over(self) -> bool:
-        return time.monotonic() > self.until_s
+        return time.monotonic() > self._until_s
 
-    def run(self, known: Known, mutant: str, kind: Kind, case: str, variant: str) -> Known:
+    def add(self, ran: Ran) -> None:
+        with self._lock:
+            self._keep(self.known.model_copy(update={"runs": (*self.known.runs, ran)}))
+
+    def built(self, mutant: str, wrong: str) -> None:
+        """Keep what went wrong with a build, if anything did."""
+        with self._lock:
+            rest = {name: text for name, text in self.known.unbuilt.items() if name != mutant}
+            unbuilt = rest | ({mutant: wrong} if wrong else {})
+            self._keep(self.known.model_copy(update={"unbuilt": unbuilt}))
+
+    def _keep(self, known: Known) -> None:
+        part = self._results.with_suffix(".part")
+        part.write_text(known.model_dump_json(indent=1, exclude_defaults=True) + "\n", "utf-8")
+        part.replace(self._results)
+        self.known = known
+
+    def _directory(self, mutant: str, case: str) -> Path:
+        with self._lock:
+            self._begun[mutant, case] += 1
+            number = self._begun[mutant, case]
+        return self._folder / "runs" / f"{mutant or 'stock'}-{case}-{number}"
+
+    def run(self, mutant: str, kind: Kind, case: str, variant: str) -> None:
         """Run a case once more, and keep what came of it."""
-        number = len(known.of(mutant, case)) + 1
-        directory = self.folder / "runs" / f"{mutant or 'stock'}-{case}-{number}"
+        directory = self._directory(mutant, case)
         out = directory.with_suffix(".json")
         shutil.rmtree(directory, ignore_errors=True)
         out.unlink(missing_ok=True)
         directory.parent.mkdir(parents=True, exist_ok=True)
-        argv = [*self.through, sys.executable, "-m", "harness.cli", "run"]
+        argv = [*self._through, sys.executable, "-m", "harness.cli", "run"]
         argv += [f"testcases/{case}.yaml", "--variant", variant, "--boot", "warm", "--quiet"]
         argv += ["--run-dir", str(directory), "--json", str(out)]
         if mutant:
@@ -92,7 +110,7 @@ class Bench:
             shutil.rmtree(directory, ignore_errors=True)
         print(f"  {mutant or 'stock'}: {case}: {ran.outcome} in {ran.seconds:.0f} s"
               f"{': ' if ran.reason else ''}{ran.reason[:160]}", flush=True)  # fmt: skip
-        return self.keep(known.model_copy(update={"runs": (*known.runs, ran)}))
+        self.add(ran)
 
 
 def told(
@@ -146,29 +164,26 @@ def build(kind: Kind, mutant: str) -> str:
     return ""
 
 
-def hunt(bench: Bench, kind: Kind, name: str, mutant: Mutant, whole: bool) -> None:
+def hunt(
+    bench: Bench, kind: Kind, name: str, mutant: Mutant, variants: Mapping[str, str], whole: bool
+) -> None:
     """Run cases on a mutant until one finds it, none is left or the time is over."""
-    known = bench.known()
-    if known.finder(name) or bench.over():
+    if bench.known.finder(name) or bench.over():
         return
-    began = time.monotonic()
-    wrong = build(kind, name)
+    with bench.building:
+        began = time.monotonic()
+        wrong = build(kind, name)
     print(f"{kind} {name}: {wrong or 'built'} in {time.monotonic() - began:.0f} s", flush=True)
-    unbuilt = {key: text for key, text in known.unbuilt.items() if key != name}
-    known = bench.keep(
-        known.model_copy(update={"unbuilt": unbuilt | ({name: wrong} if wrong else {})})
-    )
+    bench.built(name, wrong)
     if wrong:
         return
-    variants = dict(flat_cases())
     rest = [case for case in variants if case not in mutant.cases] if whole else []
     for case in [*mutant.cases, *rest]:
-        while (judged := known.judged(name, case)) in ("run mutant", "run stock"):
+        while (judged := bench.known.judged(name, case)) in ("run mutant", "run stock"):
             if bench.over():
                 return
-            which = name if judged == "run mutant" else STOCK
-            known = bench.run(known, which, kind, case, variants[case])
-        if judged == "finds" or known.hopeless(name):
+            bench.run(name if judged == "run mutant" else STOCK, kind, case, variants[case])
+        if judged == "finds" or bench.known.hopeless(name):
             return
 
 
@@ -180,21 +195,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--likely", action="store_true", help="not the whole catalogue")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run later")
     parser.add_argument("--through", default="", help="words before each run: 'flock FILE'")
+    parser.add_argument("--labs", type=int, default=1, metavar="N", help="so many at once")
     parser.add_argument("--table", type=Path, help="run nothing; write the table there")
     options = parser.parse_args(argv)
     until = time.monotonic() + options.minutes * 60
     bench = Bench(options.folder.absolute(), tuple(shlex.split(options.through)), until)
     mutants = index()
     if options.table:
-        options.table.write_text(page(mutants, bench.known(), PROSE.read_text("utf-8")), "utf-8")
+        options.table.write_text(page(mutants, bench.known, PROSE.read_text("utf-8")), "utf-8")
         return 0
-    bench.folder.mkdir(parents=True, exist_ok=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
     every = [(kind, name, one) for kind in KINDS for name, one in mutants.of(kind).items()]
     if unknown := set(options.only or ()) - {name for _, name, _ in every}:
         parser.error(f"no mutant is named {', '.join(sorted(unknown))}")
-    for kind, name, mutant in every:
-        if options.kind in (None, kind) and name in (options.only or [name]):
-            hunt(bench, kind, name, mutant, whole=not options.likely)
+    wanted = [
+        (kind, name, mutant)
+        for kind, name, mutant in every
+        if options.kind in (None, kind) and name in (options.only or [name])
+    ]
+    variants = dict(flat_cases())
+    with ThreadPoolExecutor(options.labs) as pool:
+        hunts = [
+            pool.submit(hunt, bench, *one, variants, whole=not options.likely) for one in wanted
+        ]
+        for one in hunts:
+            one.result()
     return 0
 
 
