@@ -55,8 +55,8 @@ CONTROLS = (
     ),
     Control(
         "lists-of-the-master-through-a-migration",
-        "steps[2]",
-        edits=(("ip maddress add", "true || ip maddress add"),),
+        "steps[3]",
+        edits=(("fd00::12:3456", "fd00::12:3457"),),
     ),
     Control(
         "migrate-return-path",
