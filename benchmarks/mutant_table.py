@@ -22,6 +22,8 @@ TITLES: Mapping[Kind, str] = {
 }
 LONGEST = 240
 """Characters of a reason that the table shows."""
+SHOWN = 4
+"""Cases that missed a mutant and are named; more are counted."""
 STOCK = ""
 """The name of no mutant: what the topologies mean."""
 
@@ -104,6 +106,11 @@ class Known(_Part):
         broken = all(one.outcome == "broke" for one in self.runs if one.mutant == mutant)
         return broken and len(self.cases_of(mutant)) >= HOPELESS
 
+    def decided(self, mutant: str) -> bool:
+        """Whether it was run, and every case that was run with it often enough."""
+        judged = [self.judged(mutant, case) for case in self.cases_of(mutant)]
+        return bool(judged) and not any(one.startswith("run ") for one in judged)
+
     def finder(self, mutant: str) -> str:
         """The case that finds it, or nothing."""
         cases = self.cases_of(mutant)
@@ -143,12 +150,12 @@ def page(mutants: Index, known: Known, prose: str) -> str:
 def _sum(mutants: Index, known: Known) -> Iterator[str]:
     for kind in KINDS:
         seen = [name for name, one in mutants.of(kind).items() if one.seen]
-        tried = [name for name in seen if known.cases_of(name)]
+        tried = [name for name in seen if known.decided(name)]
         found = [name for name in tried if known.finder(name)]
         share = f" ({100 * len(found) / len(tried):.0f} %)" if tried else ""
         yield (
             f"* {TITLES[kind]}: {len(found)} of the {len(tried)} that were run and can be seen "
-            f"are found{share}; {len(seen) - len(tried)} were not run."
+            f"are found{share}; {len(seen) - len(tried)} were not run, or not to the end."
         )
 
 
@@ -164,11 +171,14 @@ def _found(name: str, mutant: Mutant, known: Known) -> str:
     if not judged:
         likely = ", ".join(f"`{case}`" for case in mutant.cases)
         return f"not run; should be by {likely}: {mutant.by}" if likely else "not run"
+    if not known.decided(name):
+        return "not run to the end"
     broke = [one for one in known.runs if one.mutant == name and one.outcome == "broke"]
-    passed = sum(one == "passes" for one in judged.values())
+    passed = [f"`{case}`" for case, one in judged.items() if one == "passes"]
     rest = f"; the lab broke {len(broke)} times: {_cell(broke[0].reason)}" if broke else ""
     why = f": {mutant.missed}" if mutant.missed else ""
-    return f"**missed** by {passed} cases that pass{rest}{why}"
+    by = ", ".join(passed) if len(passed) <= SHOWN else f"{len(passed)} cases"
+    return f"{'not found' if mutant.unseen else '**missed**'} by {by}{rest}{why}"
 
 
 def _cell(text: str) -> str:

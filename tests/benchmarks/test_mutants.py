@@ -113,16 +113,17 @@ def test_a_mutant_that_breaks_every_lab_is_given_up_and_not_found() -> None:
 def test_the_table_says_what_found_a_mutant_what_missed_it_and_what_was_not_run() -> None:
     mutant = Mutant(changes="does harm", seen="the guest", cases=(CASE,), by="a")
     mutants = Index(
-        kernel={"m": mutant, "other": mutant, "third": mutant},
+        kernel={"m": mutant, "other": mutant, "third": mutant, "begun": mutant},
         qemu={"none": Mutant(changes="nothing", unseen="no use", cases=())},
     )
-    runs = (ran("m", "a"), GOOD, ran("m", "a"), ran("other"))
+    runs = (ran("m", "a"), GOOD, ran("m", "a"), ran("other"), ran("none"), ran("begun", "a"))
 
     text = page(mutants, Known(runs=runs), "# Mutants")
 
-    assert "1 of the 2 that were run and can be seen are found (50 %); 1 were not run" in text
+    assert "1 of the 2 that were run and can be seen are found (50 %); 2 were not run, or" in text
     rows = {line.split("]")[0].removeprefix("| ["): line for line in text.splitlines()}
     assert rows["m"].endswith(f"| `{CASE}`: a. so |")
-    assert rows["other"].endswith("| **missed** by 1 cases that pass |")
+    assert rows["other"].endswith(f"| **missed** by `{CASE}` |")
+    assert rows["begun"].endswith("| not run to the end |")
     assert rows["third"].endswith(f"| not run; should be by `{CASE}`: a |")
-    assert rows["none"].endswith("| nobody: no use | not run |")
+    assert rows["none"].endswith(f"| nobody: no use | not found by `{CASE}` |")
