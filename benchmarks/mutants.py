@@ -76,10 +76,15 @@ class Bench:
             self._keep(self.known.model_copy(update={"unbuilt": unbuilt}))
 
     def _keep(self, known: Known) -> None:
-        part = self._results.with_suffix(".part")
-        part.write_text(known.model_dump_json(indent=1, exclude_defaults=True) + "\n", "utf-8")
-        part.replace(self._results)
         self.known = known
+        part = self._results.with_suffix(".part")
+        self.copy(part)
+        part.replace(self._results)
+
+    def copy(self, there: Path) -> None:
+        """Write what is known, as ``results.json`` has it."""
+        text = self.known.model_dump_json(indent=1, exclude_defaults=True)
+        there.write_text(text + "\n", encoding="utf-8")
 
     def _directory(self, mutant: str, case: str) -> Path:
         with self._lock:
@@ -196,13 +201,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run later")
     parser.add_argument("--through", default="", help="words before each run: 'flock FILE'")
     parser.add_argument("--labs", type=int, default=1, metavar="N", help="so many at once")
-    parser.add_argument("--table", type=Path, help="run nothing; write the table there")
+    parser.add_argument(
+        "--table", type=Path, help="run nothing; write the table there, the results beside it"
+    )
     options = parser.parse_args(argv)
     until = time.monotonic() + options.minutes * 60
     bench = Bench(options.folder.absolute(), tuple(shlex.split(options.through)), until)
     mutants = index()
     if options.table:
         options.table.write_text(page(mutants, bench.known, PROSE.read_text("utf-8")), "utf-8")
+        bench.copy(options.table.with_suffix(".json"))
         return 0
     options.folder.mkdir(parents=True, exist_ok=True)
     every = [(kind, name, one) for kind in KINDS for name, one in mutants.of(kind).items()]

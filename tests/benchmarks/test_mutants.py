@@ -127,3 +127,10 @@ def test_the_table_says_what_found_a_mutant_what_missed_it_and_what_was_not_run(
     assert rows["begun"].endswith("| not run to the end |")
     assert rows["third"].endswith(f"| not run; should be by `{CASE}`: a |")
     assert rows["none"].endswith(f"| nobody: no use | not found by `{CASE}` |")
+
+
+def test_the_page_of_mutants_is_what_the_results_beside_it_give() -> None:
+    known = Known.model_validate_json((ROOT / "docs/mutants.json").read_bytes())
+    prose = (HERE / "mutants.md").read_text(encoding="utf-8")
+
+    assert (ROOT / "docs/mutants.md").read_text(encoding="utf-8") == page(index(), known, prose)
