@@ -163,6 +163,17 @@ class Migrating(Steps):
         except QmpRefused as error:
             self.lab.facts.add(Note(t_ns=now_ns(), text=error.message))
 
+    # -- where the guest is ----------------------------------------------------------------
+
+    def guest(self, name: str) -> LabGuest:
+        """As of ``Steps``. One that runs on the destination of a migration that no step has
+        concluded yet is to be found there."""
+        guest = super().guest(name)
+        ongoing = self.ongoing.get(name)
+        if ongoing and ongoing.has_arrived and guest.current is not ongoing.destination:
+            guest.arrived_at(ongoing.destination)
+        return guest
+
     # -- the end ---------------------------------------------------------------------------
 
     def _conclude(
@@ -224,8 +235,10 @@ class Migrating(Steps):
         wrong, once the guest runs again somewhere."""
         guest, source, destination = ongoing.guest, ongoing.source, ongoing.destination
         self.ongoing.pop(guest.name, None)
-        if aftermath.left == "destination":
-            guest.arrived_at(destination)
+        there = destination if aftermath.left == "destination" else source
+        if guest.current is not there:
+            guest.arrived_at(there)
+        if there is destination:
             guest.retire(source, self.lab.logs)
             destination.vm.role = ""
         else:

@@ -45,6 +45,11 @@ class Ongoing:
         self.position = vm.events.index(event, self.position) + 1
         return str(event.data.get("status"))
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the guest has begun to run on the destination."""
+        return any(event.name == "RESUME" for event in self.destination.vm.events)
+
     def seen(self, status: str) -> bool:
         """Whether the source has reported a status since it began."""
         return any(

@@ -98,6 +98,8 @@ class Verbs(Migrating):
         """Run a shell command on a machine; StepFailed unless it ends with ``rc``, and its
         output holds ``says``."""
         with self.step("exec", machine=machine, command=command) as told:
+            if machine in self.lab.guests:
+                self.guest(machine)  # its agent is asked where it runs now
             done = self.lab.machine(machine).run(["sh", "-c", command], timeout=within, check=False)
             told.update(rc=done.status, stdout=done.stdout[-2000:], stderr=done.stderr[-2000:])
             if done.status != rc:

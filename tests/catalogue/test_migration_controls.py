@@ -156,11 +156,11 @@ CONTROLS = (
     ),
     Control(
         "management-step-by-step",
-        "expect.netdevs.precopy.g1.net1.primary",
+        "steps[5]",
         edits=(("  - unplug: {guest: g1, nic: hostdev0}\n", "  - pause: 0.1s\n"),),
     ),
     Control("management-without-standby-up", "expect.streams", edits=taken("standby-up")),
-    Control("management-without-standby-down", "expect.streams", edits=taken("standby-down")),
+    Control("management-without-standby-down", "expect.netdevs.end", edits=taken("standby-down")),
     Control("management-without-attach", "expect.netdevs.end", edits=taken("attach")),
     Control("management-without-detach", "steps[0]", edits=(("[detach, vf-mac]", "[vf-mac]"),)),
     Control(

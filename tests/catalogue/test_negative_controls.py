@@ -169,7 +169,7 @@ CONTROLS = (
     ),
     Control(
         "links-of-both-lost",
-        "steps[4]",
+        "steps[5]",
         edits=(
             ("nic: net1, up: false", "nic: net1, up: true"),
             ("standby: net1, state: down", "standby: net1, state: up"),

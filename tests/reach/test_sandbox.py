@@ -146,11 +146,13 @@ def test_a_socket_in_a_namespace_that_is_gone_is_refused_with_its_name() -> None
 
 
 VICTIM = """
-import os, sys
+import os, subprocess, sys
 from harness.reach.sandbox import Sandbox
 sandbox = Sandbox("victim").start()
 space = sandbox.namespace("alpha")
-sandbox.popen(space, ["sh", "-c", "trap '' TERM HUP INT; setsid sleep infinity & wait"])
+inner = "trap '' TERM HUP INT; setsid sh -c 'echo ready; exec sleep infinity' & wait"
+inner = sandbox.popen(space, ["sh", "-c", inner], stdout=subprocess.PIPE)
+inner.stdout.readline()
 space.path("/dev/shm/scratch").write_text("x")
 print(space.pid, sandbox.root.pid, flush=True)
 sys.stdin.read()
