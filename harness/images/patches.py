@@ -15,10 +15,6 @@ from harness.images.buildroot import BuildRoot
 from harness.images.reporter import Reporter
 
 _FILE = re.compile(r"^(?:---|\+\+\+) (?:[^/\s]+/)?([^\t\n]+)", re.MULTILINE)
-# A file that comes or goes (its hunk has no lines on one side; an empty one is told by git alone).
-_MOVES = re.compile(
-    r"^(?:@@ -0,0 |@@ \S+ \+0,0 @@|(?:new|deleted) file mode |(?:rename|copy) from )", re.MULTILINE
-)
 
 
 def apply_patches(
@@ -59,13 +55,3 @@ def touched_files(patches: Iterable[Path]) -> frozenset[str]:
             if name.strip() != "dev/null" and name.strip() != "null":
                 found.add(name.strip())
     return frozenset(found)
-
-
-def keeps_files(patches: Iterable[Path], suffixes: tuple[str, ...]) -> bool:
-    """Whether ``patches`` add, remove and rename nothing, and change only files that end so."""
-    for patch in patches:
-        text = patch.read_text("utf-8", errors="replace")
-        changed = _FILE.findall(text)
-        if _MOVES.search(text) or not all(name.strip().endswith(suffixes) for name in changed):
-            return False
-    return True

@@ -21,9 +21,7 @@ from harness.images.states import HOLDS, KIND
 _DISK = "disk"
 _MADE_OF_OTHERS = (_DISK, KIND)
 """Kinds that go with what they were made from."""
-_TO_BUILD_WITH = ("buildroot", "compiled")
-"""Kinds that no recipe gives: builds make them for each other."""
-_KINDS = {"toolchain", "kernel", "guest", "host", *_TO_BUILD_WITH, *_MADE_OF_OTHERS}
+_KINDS = {"toolchain", "kernel", "guest", "host", "buildroot", *_MADE_OF_OTHERS}
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 _SHIPPED = "recipe "
@@ -69,7 +67,7 @@ def superseded_or_unused(
 
 def _is_superseded(entry: Entry, current: frozenset[str]) -> bool:
     manifest = entry.manifest
-    if manifest.kind in _TO_BUILD_WITH:
+    if manifest.kind == "buildroot":
         return False
     if manifest.contents and not manifest.origin.startswith(_SHIPPED):
         return False

@@ -12,7 +12,6 @@ import pytest
 from harness.errors import ImageError
 from harness.images import Store
 from harness.images.modinfo import modinfo, module_content
-from harness.images.recipe import QEMU_PROGRAMS
 
 MODULE = "kernel/drivers/net/net_failover.ko"
 # Frames leave by the standby although the primary is up.
@@ -41,15 +40,6 @@ ANOTHER_NAME = """\
 +    printf("QEMU emulator version " QEMU_FULL_VERSION " with a patch\\n"
             QEMU_COPYRIGHT "\\n");
  }
-"""
-A_WORD_MORE = """\
---- a/README.rst
-+++ b/README.rst
-@@ -1,3 +1,4 @@
-+A word.
- ===========
- QEMU README
- ===========
 """
 
 
@@ -117,24 +107,6 @@ def test_a_qemu_is_built_from_source_with_a_patch(recipe: Path) -> None:
     assert qemu.version.startswith("10.0.")
     assert "name.patch" in qemu.detail
     assert {"igb", "e1000e", "vfio-pci", "virtio-net-pci"} <= qemu.devices
-
-
-@pytest.mark.slow
-def test_a_source_compiled_again_where_it_is_patched_is_what_comes_of_building_it_from_nothing(
-    recipe: Path,
-) -> None:
-    patch = recipe.parent / "patches/name.patch"
-    recipe.write_text("kind: toolchain\nsuite: trixie\npatches: patches\n")
-    patch.write_text(ANOTHER_NAME)
-    again = Store().toolchain(str(recipe))
-    # No C file, and nothing of the build.
-    patch.write_text(ANOTHER_NAME + A_WORD_MORE)
-
-    from_nothing = Store().toolchain(str(recipe))
-
-    assert again.digest != from_nothing.digest
-    for program in QEMU_PROGRAMS:
-        assert (again.root / program).read_bytes() == (from_nothing.root / program).read_bytes()
 
 
 @pytest.mark.slow

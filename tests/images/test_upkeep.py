@@ -100,17 +100,6 @@ def test_even_what_a_recipe_gives_goes_when_nobody_uses_it_for_long(
     assert going(store) == {"kernel": "not used for 40 days"}
 
 
-@pytest.mark.parametrize("kind", ["buildroot", "compiled"])
-def test_what_builds_are_made_with_stays_until_nobody_uses_it_for_long(
-    store: Store, kind: str
-) -> None:
-    keep(store, kind, OLD, unused_s=29 * DAY)
-    assert going(store) == {}
-
-    keep(store, kind, OLD, unused_s=31 * DAY)
-    assert going(store) == {kind: "not used for 31 days"}
-
-
 def test_what_was_used_within_an_hour_stays(store: Store) -> None:
     keep(store, "kernel", OLD, unused_s=600)
 
