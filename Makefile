@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV   ?= .venv
 TOPOLOGY ?= nested
+MUTANTS ?= runs/mutants
 BIN := $(VENV)/bin
 
 .PHONY: help
@@ -50,6 +51,11 @@ bench: images ## the benchmarks: images, stages of a cold run, warm and cold, se
 	$(BIN)/python benchmarks/warm.py
 	$(BIN)/python benchmarks/send_rate.py
 	$(BIN)/python benchmarks/reduce.py
+
+.PHONY: bench-mutants
+bench-mutants: images ## which defects the catalogue finds: hours; again: goes on (MUTANTS: results)
+	$(BIN)/python -m benchmarks.mutants $(MUTANTS)
+	$(BIN)/python -m benchmarks.mutants $(MUTANTS) --table docs/mutants.md
 
 .PHONY: bench-vng
 bench-vng: images ## a first command in a guest, against virtme-ng (installed into VENV-vng)

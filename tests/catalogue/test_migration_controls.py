@@ -49,6 +49,16 @@ CONTROLS = (
     ),
     Control("pause-before-switchover", "steps[1]", edits=(("pause_before_switchover: on, ", ""),)),
     Control(
+        "listener-after-a-migration",
+        "expect.streams.inbound.lost",
+        edits=(("to: beta, within: 60s}", "to: beta, parameters: {announce-rounds: 0}}"),),
+    ),
+    Control(
+        "lists-of-the-master-through-a-migration",
+        "steps[3]",
+        edits=(("fd00::12:3456", "fd00::12:3457"),),
+    ),
+    Control(
         "migrate-return-path",
         "steps[3]",
         edits=(("return_path: off}", "return_path: off, " + NO_PRIMARY), SOON),

@@ -43,6 +43,13 @@ CONTROLS = (
         edits=(("/sys/class/net/eth0/", "/sys/class/net/eth1/"),),
     ),
     Control(
+        "counters-of-the-standby",
+        "steps[4]",
+        edits=(("/sys/class/net/eth0/", "/sys/class/net/lo/"),),
+    ),
+    Control("master-set-down-and-up", "steps[1]", edits=(("eth0 down", "eth0 up"),)),
+    Control("speed-of-the-primary", "steps[0]", edits=(("eth0/speed", "eth1/speed"),)),
+    Control(
         "macvlan-on-the-master",
         "steps[1]",
         edits=(("ip link set up0 up", "ip link set up0 address 52:54:00:6f:00:00"),),
