@@ -126,16 +126,17 @@ class _Prober:
         if any(vlan is not None for vlan in wanted.vlans):
             machine.load_module("8021q")
         self._links.set(self._pf, up=True)
-        self._await_carrier(machine, self._pf)
+        self._await_link(machine, self._pf)
         if peer:
             if (there := peer.machine.links.get(peer.ifname)) is None:
                 raise InputError(f"{peer.machine.name}: no netdev {peer.ifname!r}")
             self._peer_mac = there.mac
             if not there.up:
                 peer.machine.links.set(peer.ifname, up=True)
-            self._await_carrier(peer.machine, peer.ifname)
+            self._await_link(peer.machine, peer.ifname)
         self._vf = machine.pci.enable_vfs(self._pci, wanted.vf + 1)[wanted.vf]
         machine.pci.unbind(self._vf)
+        self._await_link(machine, self._pf)  # a driver may begin anew to make room for functions
 
     def nic(self) -> Nic:
         driver = self._machine.pci.get(self._pci).driver
@@ -236,12 +237,13 @@ class _Prober:
         self._vf_driver = device.driver or ""
         (netdev, *_) = device.netdevs
         self._links.set(netdev, up=True)
-        self._await_carrier(self._machine, netdev)
+        self._await_link(self._machine, netdev)
         return netdev
 
-    def _await_carrier(self, machine: Machine, name: str) -> None:
+    def _await_link(self, machine: Machine, name: str) -> None:
         deadline, pause = Deadline(_LINK_S), threading.Event()
-        while not ((link := machine.links.get(name)) and link.carrier):
+        # A carrier alone is not enough: the kernel drops what is sent until it has told so itself.
+        while not ((link := machine.links.get(name)) and link.carrier and link.operstate == "up"):
             if deadline.expired:
                 raise DeadlineExceeded(
                     f"{machine.name}: {name} got no carrier within {_LINK_S:g} s",
