@@ -12,7 +12,9 @@ wait in a block of the kernel for up to a second before tcpdump gets them, and a
 drops those that still wait. So both are asked for their counts (SIGUSR1) until together
 they have written what the kernel had seen on the tap when they were first asked, and only
 then ended. The kernel's count of the second is that of both directions: it has no filter for
-what goes out. Where a wake-up for every frame costs little, frames do not wait at all
+what goes out. What comes in the moment before tcpdump listens the kernel may count although
+tcpdump never gets it: where the counts have stood still for longer than any frame waits, all has
+been written too. Where a wake-up for every frame costs little, frames do not wait at all
 (``--immediate-mode``): a second less for whoever waits for the end of a capture.
 
 A host without tcpdump is no failure: there is no capture, and the reason is kept.
@@ -44,6 +46,8 @@ _LISTENING_S = 20.0
 _SETTLED_S = 10.0
 _END_S = 10.0
 _ASK_EVERY_S = 0.2
+_STEADY = 12
+"""As many equal answers, asked for every 0.2 s, span twice the second that a frame waits."""
 
 Role = Literal["standby", "primary"]
 Direction = Literal["in", "out"]
@@ -68,6 +72,19 @@ def read_counts(log: str) -> tuple[TcpdumpCounts, ...]:
     return tuple(
         TcpdumpCounts(*(int(number) for number in found)) for found in _COUNTS.findall(log)
     )
+
+
+def all_written(told: Sequence[Sequence[TcpdumpCounts]]) -> bool:
+    """Whether the tcpdumps of one tap, which told these counts one after the other, have written
+    all that the kernel had seen when they were first asked; or never will."""
+    if not all(told):
+        return False
+    if any(counts[-1].dropped for counts in told):
+        return True  # it never will be whole
+    seen = max(counts[0].received for counts in told)
+    if sum(counts[-1].captured for counts in told) >= seen:
+        return True
+    return all(len(counts) >= _STEADY and len(set(counts[-_STEADY:])) == 1 for counts in told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +222,7 @@ class _Tap:
             return True
         for dump in self.dumps:
             dump.ask()
-        told = [dump.told() for dump in self.dumps]
-        if not all(told):
-            return False
-        if any(counts[-1].dropped for counts in told):
-            return True  # it never will be whole
-        seen = max(counts[0].received for counts in told)
-        return sum(counts[-1].captured for counts in told) >= seen
+        return all_written([dump.told() for dump in self.dumps])
 
 
 class TapWatch:

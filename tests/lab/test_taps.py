@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab.taps import TapCapture, TapWatch, TcpdumpCounts, read_counts
+from harness.lab.taps import TapCapture, TapWatch, TcpdumpCounts, all_written, read_counts
 from harness.plan.model import PairPlan, Placement, TapPlan
 from harness.reach.local import NamespaceMachine
 from harness.reach.sandbox import Sandbox
@@ -242,3 +242,28 @@ def test_tcpdumps_counts_are_read_in_both_of_its_ways_to_tell_them() -> None:
     end = "4 packets captured\n5 packets received by filter\n1 packet dropped by kernel\n"
     assert read_counts(end) == (TcpdumpCounts(4, 5, 1),)
     assert read_counts("") == ()
+
+
+def counts(captured: int, received: int, dropped: int = 0) -> TcpdumpCounts:
+    return TcpdumpCounts(captured, received, dropped)
+
+
+def test_all_is_written_once_both_have_written_what_had_been_seen_when_first_asked() -> None:
+    coming, both = [counts(3, 3)], [counts(0, 5), counts(1, 6)]
+    assert not all_written([coming, both])
+    assert all_written([[*coming, counts(4, 4)], both])
+
+
+def test_one_that_has_not_answered_yet_is_waited_for() -> None:
+    assert not all_written([[counts(3, 3)], []])
+
+
+def test_a_frame_from_before_it_listened_is_not_waited_for_for_ever() -> None:
+    still = [counts(3, 3)] * 12, [counts(2, 6)] * 12
+    assert all_written(still)
+    assert not all_written((still[0][:-1], still[1]))
+    assert not all_written((still[0], [*still[1][:-1], counts(2, 7)]))
+
+
+def test_what_the_kernel_dropped_is_not_waited_for() -> None:
+    assert all_written([[counts(0, 0)], [counts(1, 9, 1)]])
