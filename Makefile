@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 TOPOLOGY ?= nested
 MUTANTS ?= runs/mutants
+ROUNDS ?= runs/rounds
 BIN := $(VENV)/bin
 
 .PHONY: help
@@ -62,6 +63,10 @@ bench-vng: images ## a first command in a guest, against virtme-ng (installed in
 	@[ -x $(VENV)-vng/bin/vng ] || { $(PYTHON) -m venv $(VENV)-vng && \
 	    $(VENV)-vng/bin/pip install --quiet --disable-pip-version-check virtme-ng; }
 	$(BIN)/python benchmarks/against_vng.py --vng $(VENV)-vng/bin/vng
+
+.PHONY: bench-rounds
+bench-rounds: images ## the flat catalogue ten times: does a verdict differ? again: goes on (ROUNDS: results)
+	$(BIN)/python benchmarks/rounds.py $(ROUNDS)
 
 .PHONY: docs
 docs: setup ## regenerate the pages that are made from the code

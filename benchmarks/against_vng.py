@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -111,9 +112,11 @@ def vng(program: str, tree: Path, release: str) -> float:
     words += ["--disable-kvm", "--cpus", "1", "--memory", MEMORY, "--rwdir", str(answers)]
     words += ["--exec", f"{shlex.join(COMMAND)} > {shlex.quote(str(answer))}"]
     began = time.monotonic()
-    # vng wants a terminal; script(1) gives it one.
+    # vng wants a terminal; script(1) gives it one. Its other programs it looks for by PATH.
+    beside = str(Path(shutil.which(program) or program).absolute().parent)
     done = subprocess.run(
         ["script", "-qec", shlex.join(words), "/dev/null"],
+        env=os.environ | {"PATH": f"{beside}:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False,
     )  # fmt: skip
     seconds = time.monotonic() - began
