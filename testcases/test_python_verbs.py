@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.case import Condition, Plug, Unplug, Wait
+from harness.case import Condition, Migrate, Plug, Unplug, Wait
 from harness.pytest_plugin.lab import LabUnderTest, stream
 from harness.scenario import StepFailed
 
@@ -55,3 +55,18 @@ def test_verbs_that_have_no_method_are_done_by_their_arguments(lab: LabUnderTest
 
     lab.do(Plug(guest="g1", nic="hostdev0"))
     lab.wait_primary("g1", "net1", "up")
+
+
+def test_a_guest_is_found_where_it_runs_before_a_step_has_concluded_its_migration(
+    lab: LabUnderTest,
+) -> None:
+    lab.do(Migrate.model_validate({"guest": "g1", "to": "beta", "wait": False}))
+    resumed = Condition.model_validate({"guest": "g1", "side": "destination", "event": "RESUME"})
+    lab.do(Wait.model_validate({"for": resumed, "within": "30s"}))
+
+    # The QEMU that it has left would not answer.
+    lab.exec("g1", "true")
+
+    completed = Condition(guest="g1", migration="completed")
+    lab.do(Wait.model_validate({"for": completed, "within": "30s"}))
+    assert lab.host_of("g1") == "beta"

@@ -246,7 +246,7 @@ class _Prober:
         while not ((link := machine.links.get(name)) and link.carrier and link.operstate == "up"):
             if deadline.expired:
                 raise DeadlineExceeded(
-                    f"{machine.name}: {name} got no carrier within {_LINK_S:g} s",
+                    f"{machine.name}: the link of {name} did not come up within {_LINK_S:g} s",
                     hint="is its cable plugged in, and the other side up?",
                 )
             # Rare enough that asking costs less than following the machine's netlink messages.

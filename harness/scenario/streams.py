@@ -354,10 +354,11 @@ class Traffic:
 
     def _forget(self, stream: _Running) -> None:
         """Free the stream's ids in guests, for streams to come in the same lab."""
-        sent = [stream.spec.stream_id] if stream.source.kind == "guest" else []
-        arrived = [stream.arrivals_id] if stream.at.kind == "guest" else []
-        for end, ids in ((stream.source, sent), (stream.at, arrived)):
-            for number in ids:
+        for end, number in (
+            (stream.source, stream.spec.stream_id),
+            (stream.at, stream.arrivals_id),
+        ):
+            if end.kind == "guest":
                 with suppress(HarnessError):  # as good as forgotten: the guest is gone
                     self._link(end.machine).forget(number)
 

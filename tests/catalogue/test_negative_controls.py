@@ -176,6 +176,17 @@ CONTROLS = (
         ),
     ),
     Control(
+        "links-of-both-lost",
+        "steps[6]",
+        # A guest that sends nothing at all gives its kernel nothing to complain of.
+        edits=(
+            (
+                "(timeout 30 ping -i 0.01 10.77.0.1 > /dev/null 2>&1 &); true",
+                "sysctl -w net.ipv6.conf.all.disable_ipv6=1",
+            ),
+        ),
+    ),
+    Control(
         "link-flaps",
         "steps[1]",
         edits=(

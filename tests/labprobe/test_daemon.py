@@ -12,7 +12,6 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,20 +25,8 @@ from harness.observe.record import now_ns
 from harness.traffic.client import Sender
 from harness.traffic.records import read_records
 from tests.labprobe.guests import Guest, guest
-from tests.traffic.namespaces import Side, veth_pair
+from tests.traffic.namespaces import Side
 from tests.traffic.streams import UDP
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Side, Side]]:
-    with veth_pair() as sides:
-        yield sides
-
-
-@pytest.fixture
-def one(labprobe: Path, pair: tuple[Side, Side], tmp_path: Path) -> Iterator[Guest]:
-    with guest(labprobe, pair[1], tmp_path / "port") as running:
-        yield running
 
 
 def test_netdevs_that_were_there_are_reported_whole(one: Guest) -> None:

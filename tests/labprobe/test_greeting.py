@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,8 +15,8 @@ from harness.scenario.ends import End
 from harness.scenario.greeting import greet
 from harness.traffic.client import Capture
 from harness.traffic.pcapng import PcapngFile
-from tests.labprobe.guests import Guest, guest
-from tests.traffic.namespaces import Side, veth_pair
+from tests.labprobe.guests import Guest
+from tests.traffic.namespaces import Side
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,6 @@ class _Lab:
 
     guests: dict[str, Guest]
     facts: FactLog
-
-
-@pytest.fixture
-def sides() -> Iterator[tuple[Side, Side]]:
-    with veth_pair() as pair:
-        yield pair
-
-
-@pytest.fixture
-def one(labprobe: Path, sides: tuple[Side, Side], tmp_path: Path) -> Iterator[Guest]:
-    with guest(labprobe, sides[1], tmp_path / "port") as running:
-        yield running
 
 
 def ends(sides: tuple[Side, Side], *, six: bool = False) -> tuple[End, End]:
@@ -65,23 +52,23 @@ def echo_requests(path: Path, sender: Side) -> int:
 
 @pytest.mark.parametrize("six", [False, True], ids=["ipv4", "ipv6"])
 def test_the_guest_speaks_once_whatever_the_number_of_its_streams(
-    one: Guest, sides: tuple[Side, Side], tmp_path: Path, six: bool
+    one: Guest, pair: tuple[Side, Side], tmp_path: Path, six: bool
 ) -> None:
     lab = cast(Lab, _Lab({"g1": one}, one.log))
-    capture = Capture.start(sides[0].spawn, interface="va", path=tmp_path / "c", promiscuous=True)
+    capture = Capture.start(pair[0].spawn, interface="va", path=tmp_path / "c", promiscuous=True)
 
-    greet(lab, [ends(sides, six=six), ends(sides, six=six)])
+    greet(lab, [ends(pair, six=six), ends(pair, six=six)])
 
     # What comes after the greeting's own packets: the capture has them by then.
-    one.link.start_sender(1, ends(sides, six=six)[0].address, 5000, rate=1000, size=128, count=20)
+    one.link.start_sender(1, ends(pair, six=six)[0].address, 5000, rate=1000, size=128, count=20)
     one.link.wait_flowing(1, 10)
     capture.stop()
-    assert echo_requests(tmp_path / "c", sides[1]) == 1
+    assert echo_requests(tmp_path / "c", pair[1]) == 1
     assert [fact for fact in one.log.facts if isinstance(fact, Note)] == []
 
 
-def test_a_guest_that_only_sends_greets_nobody(one: Guest, sides: tuple[Side, Side]) -> None:
-    source, target = ends(sides)
+def test_a_guest_that_only_sends_greets_nobody(one: Guest, pair: tuple[Side, Side]) -> None:
+    source, target = ends(pair)
     one.link.close()  # whatever is asked of it now is noted
 
     greet(cast(Lab, _Lab({"g1": one}, one.log)), [(target, source)])

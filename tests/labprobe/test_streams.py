@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from harness.traffic.tcprecord import (
     write_tcp_record,
 )
 from tests.labprobe.guests import Guest, guest
-from tests.traffic.namespaces import Side, veth_pair
+from tests.traffic.namespaces import Side
 from tests.traffic.streams import UDP
 
 Pair = tuple[Side, Side]
@@ -38,18 +38,6 @@ TO_GUEST6 = replace(
     TcpSpec.between("fd00:9::1", "fd00:9::2", name="up", stream_id=7, port=5000, rate=500_000.0),
     octets=200_001,
 )
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with veth_pair() as sides:
-        yield sides
-
-
-@pytest.fixture
-def one(labprobe: Path, pair: Pair, tmp_path: Path) -> Iterator[Guest]:
-    with guest(labprobe, pair[1], tmp_path / "port") as running:
-        yield running
 
 
 def vlan_works() -> bool:
